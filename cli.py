@@ -14,7 +14,7 @@ from redwood.core.late_torchmetrics import defer_torchmetrics
 from redwood.core.printable import printable
 from redwood.engine.signals import INTERRUPTED, Stopped, stop_signals
 from redwood.experiments import commands
-from redwood.experiments.arguments import Answered, UsageError, check_word, refuse_repeated
+from redwood.experiments.command_line.arguments import Answered, UsageError, check_word, refuse_repeated
 
 FAILED = 1
 USAGE_ERROR = 2

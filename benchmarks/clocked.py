@@ -9,7 +9,7 @@ from redwood.methods.baselines import Finetune
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.replay.rehearsal import Rehearsal
 from redwood.methods.training.step import Step
-from redwood.settings.phase import Phase
+from redwood.settings.streams.phase import Phase
 
 # Steps at the start of a phase that do not count as steady: FLOPs are counted in some of them.
 WARM_UP = 10

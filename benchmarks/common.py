@@ -14,7 +14,7 @@ import torch
 from redwood.core.errors import DataError
 from redwood.settings.data.catalog import load_dataset
 from redwood.settings.data.dataset import Dataset
-from redwood.settings.results import installed_versions
+from redwood.settings.scores.results import installed_versions
 
 RESULTS = Path(__file__).parent / "results"
 

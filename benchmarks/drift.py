@@ -16,11 +16,11 @@ from clocked import RUN_OPTIONS, use_one_thread
 from common import environment, markdown_table, write
 from torch import Tensor
 
+from redwood.branches.streaming.just_in_time import JustInTime
+from redwood.branches.streaming.moving_window import MovingWindow
 from redwood.methods.base import Method
 from redwood.methods.baselines import Finetune
 from redwood.methods.replay.rehearsal import Rehearsal
-from redwood.methods.streaming.just_in_time import JustInTime
-from redwood.methods.streaming.moving_window import MovingWindow
 from redwood.settings import ContinualSetting
 from redwood.settings.data.drift import CONTEXTS, N_TRAIN
 

@@ -21,13 +21,13 @@ from clocked import RUN_OPTIONS, use_one_thread
 from common import RESULTS, environment, markdown_table, write
 from matplotlib.axes import Axes
 
+from redwood.branches.federated.fedavg import FedAvg
+from redwood.branches.federated.fedssi import FedSSI
+from redwood.branches.federated.setting import FederatedClassIncrementalSetting
 from redwood.engine.figures.drawing import COLOURS, new_figure, save_figure, style_axes
 from redwood.methods.base import Method
 from redwood.methods.baselines import Finetune
-from redwood.methods.federated.fedavg import FedAvg
-from redwood.methods.federated.fedssi import FedSSI
 from redwood.methods.replay.rehearsal import Rehearsal
-from redwood.settings.federated import FederatedClassIncrementalSetting
 
 SKEWS = (10.0, 0.1)
 CLIENTS, ROUNDS, LOCAL_PASSES = 10, 10, 1

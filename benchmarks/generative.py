@@ -23,11 +23,12 @@ from clocked import RUN_OPTIONS, use_one_thread
 from common import RESULTS, environment, markdown_table, write
 from torch import Tensor
 
-from redwood.methods import CAda, Finetune, Fixed, GenerativeRehearsal, LwF, Method, Rehearsal
+from redwood.branches.generative.generative_rehearsal import GenerativeRehearsal
+from redwood.methods import CAda, Finetune, Fixed, LwF, Method, Rehearsal
 from redwood.settings import ClassIncrementalSetting, ClassSplit, get_setting
 from redwood.settings.data.catalog import load_dataset
-from redwood.settings.phase import Phase
-from redwood.settings.results import Results
+from redwood.settings.scores.results import Results
+from redwood.settings.streams.phase import Phase
 
 Found = dict[str, Any]
 Make = Callable[[], Method]

@@ -25,13 +25,13 @@ from clocked import RUN_OPTIONS, use_one_thread
 from common import RESULTS, environment, markdown_table, write
 from matplotlib.figure import Figure
 
+from redwood.branches.label_budget.setting import LabelBudgetSetting
 from redwood.methods import Finetune, Rehearsal, get_method
 from redwood.methods.lightning import LightningMethod
-from redwood.methods.training.unlabelled import Learned
-from redwood.settings import ClassIncrementalSetting, LabelBudgetSetting
+from redwood.settings import ClassIncrementalSetting
 from redwood.settings.data.catalog import load_dataset
 from redwood.settings.data.dataset import Dataset
-from redwood.settings.results import Results
+from redwood.settings.scores.results import Results
 
 RULES = ("random", "margin", "entropy", "core_set")
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.2)
@@ -49,13 +49,20 @@ class Bench:
         self.data, self.seeds = data, seeds
         self.batch_size = 32 if len(data.y) > 10_000 else 8
 
-    def runs(self, make: Any, share: float, num_tasks: int = 1, **options: Any) -> list[Results]:
-        """One run for each seed; `make` is the class of the method."""
-        replay = {"buffer_size": len(self.data.y) // 10, "replay_ratio": 4.0} if make is Rehearsal else {}
+    def runs(
+        self, make: Any, share: float, num_tasks: int = 1, *, query_rule: str = "random", **options: Any
+    ) -> list[Results]:
+        """One run for each seed; `make` is the class of the method, which gets `options`."""
+        replay = {"buffer_size": len(self.data.y) // 10, "replay_ratio": 4.0} if issubclass(make, Rehearsal) else {}
         found = []
         for seed in range(self.seeds):
             setting = LabelBudgetSetting(
-                dataset=self.data, label_budget=share, nb_tasks=num_tasks, batch_size=self.batch_size, seed=seed
+                dataset=self.data,
+                label_budget=share,
+                query_rule=query_rule,
+                nb_tasks=num_tasks,
+                batch_size=self.batch_size,
+                seed=seed,
             )
             method: LightningMethod = make(**TRAINING | replay | options)
             found.append(setting.apply(method, **RUN_OPTIONS))
@@ -121,13 +128,14 @@ def unlabelled(bench: Bench) -> Found:
     """What stays without labels, at 2 % of the labels."""
     rows = []
     base: list[Results] = []
-    for name, options in {
-        "labels alone": {},
-        "pseudo_labels 0.95": {"unlabelled": Learned(pseudo_labels=0.95)},
-        "consistency 10": {"unlabelled": Learned(consistency=10.0)},
-        "both": {"unlabelled": Learned(pseudo_labels=0.95, consistency=10.0)},
-    }.items():
-        found = bench.runs(Rehearsal, 0.02, **options)
+    joined = get_method("semi_supervised+rehearsal")
+    for name, make, options in (
+        ("labels alone", Rehearsal, {}),
+        ("pseudo_labels 0.95", joined, {"pseudo_labels": 0.95}),
+        ("consistency 10", joined, {"pseudo_labels": 0.0, "consistency": 10.0}),
+        ("both", joined, {"pseudo_labels": 0.95, "consistency": 10.0}),
+    ):
+        found = bench.runs(make, 0.02, **options)
         base = base or found
         row = row_of({"losses": name}, found, base)
         row["against labels alone"] = row.pop("against random")
@@ -147,11 +155,11 @@ def background(bench: Bench) -> Found:
     """Rehearsal with and without a negative class: accuracy, and the highest scores of what belongs to no class."""
     known, shown, never = digits_from(0, 6), digits_from(6, 8), digits_from(8, 10)
     rows = []
-    for name, given in (("rehearsal", ""), ("background+rehearsal", shown)):
+    for name, options in (("rehearsal", {}), ("background+rehearsal", {"background": shown})):
         values: dict[str, list[float]] = {}
         for seed in range(bench.seeds):
-            method = get_method(name)(buffer_size=200)
-            setting = ClassIncrementalSetting(dataset=known, background=given, nb_tasks=3, passes=10, seed=seed)
+            method = get_method(name)(buffer_size=200, **options)
+            setting = ClassIncrementalSetting(dataset=known, nb_tasks=3, passes=10, seed=seed)
             values.setdefault("accuracy", []).append(100 * setting.apply(method, **RUN_OPTIONS).objective)
             inside = method.predict(known.x_test, None).amax(1)
             values.setdefault("highest score: known", []).append(float(inside.mean()))

@@ -16,14 +16,14 @@ from typing import Any
 from common import environment, markdown_table, write
 from rich.console import Console
 
+from redwood.experiments.command_line.pairs import Pair
 from redwood.experiments.comparison import compare, resume_comparison
 from redwood.experiments.launchers.choice import LaunchOptions
-from redwood.experiments.pairs import Pair
-from redwood.experiments.plan import is_comparison
+from redwood.experiments.launchers.plan import is_comparison
 from redwood.methods import METHODS, get_method
 from redwood.settings import get_setting
 from redwood.settings.base import why_not_applicable
-from redwood.settings.results import Results
+from redwood.settings.scores.results import Results
 
 SETTINGS = ("class_incremental", "task_incremental")
 UPPER_BOUNDS = {"cumulative": "class_incremental", "multi_task": "task_incremental"}  # and where they are one

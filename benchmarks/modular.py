@@ -32,14 +32,15 @@ from common import RESULTS, environment, markdown_table, resident_bytes, write
 from gymnasium.spaces import Box
 from torch import nn
 
+from redwood.branches.ctrl.streams import SMinus
 from redwood.branches.modular.finetune_from import FinetuneFrom, Independent
 from redwood.branches.modular.mntdp import MNTDP, Composable
 from redwood.branches.modular.path_search import PathSearch
 from redwood.engine.figures.ranking import plot_comparison
 from redwood.methods.networks import Scale
-from redwood.settings import SMinus, TaskIncrementalSetting
-from redwood.settings.phase import Phase
-from redwood.settings.results import Results
+from redwood.settings import TaskIncrementalSetting
+from redwood.settings.scores.results import Results
+from redwood.settings.streams.phase import Phase
 
 STREAMS = ("s_minus", "s_plus", "s_in", "s_out", "s_pl")
 PASSES, LONG_PASSES = 30, 20

@@ -28,8 +28,8 @@ from redwood.methods.lightning import LightningMethod
 from redwood.methods.replay.rehearsal import Rehearsal
 from redwood.settings import Auto, ClassIncrementalSetting, CumulativeSetting, OnlineTraditionalSetting
 from redwood.settings.data.dataset import Dataset
-from redwood.settings.results import Results
 from redwood.settings.scores.measure import LABEL_GROUPS, LABEL_SCORES, SUFFIXES
+from redwood.settings.scores.results import Results
 
 PASSES, STORED = 10, 200
 PLAIN, PARTITIONING = "rehearsal, reservoir", "rehearsal, partitioning"

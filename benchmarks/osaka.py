@@ -22,11 +22,13 @@ from clocked import RUN_OPTIONS, use_one_thread
 from common import RESULTS, Seconds, environment, markdown_table, write
 from torch import nn
 
+from redwood.branches.osaka.continual_maml import ContinualMAML
+from redwood.branches.osaka.maml import ANIL, MAML
+from redwood.branches.osaka.results import OsakaResults
+from redwood.branches.osaka.setting import OsakaSetting
 from redwood.engine.figures.drawing import COLOURS, new_figure, save_figure, style_axes
-from redwood.methods import ANIL, MAML, ContinualMAML, Finetune
+from redwood.methods import Finetune
 from redwood.methods.networks import Scale
-from redwood.settings import OsakaSetting
-from redwood.settings.osaka.results import OsakaResults
 
 SEEDS, STEPS, EPISODES = 3, 1500, 1000
 OFF: dict[str, Any] = {"boundary_threshold": 0.0, "update_modulation": 0.0, "prolonged_batches": 0}

@@ -21,9 +21,9 @@ from clocked import use_one_thread
 from common import RESULTS, environment, markdown_table, write
 from presets_bare import LOOPS
 
-from redwood.experiments.config_file import as_arguments
-from redwood.experiments.options import parse_options
-from redwood.experiments.pairs import Pair
+from redwood.experiments.command_line.config_file import as_arguments
+from redwood.experiments.command_line.options import parse_options
+from redwood.experiments.command_line.pairs import Pair
 from redwood.experiments.presets.catalog import Preset, Reached, load_presets
 from redwood.settings.data.catalog import load_dataset
 

@@ -30,8 +30,8 @@ from redwood.engine.folder import RunFolder
 from redwood.engine.run import Run
 from redwood.methods.baselines import Random
 from redwood.settings.data.dataset import Dataset
-from redwood.settings.results import Results
-from redwood.settings.supervised_stream import SupervisedStream
+from redwood.settings.scores.results import Results
+from redwood.settings.streams.supervised_stream import SupervisedStream
 from redwood.settings.tree import ClassIncrementalSetting, ContinualSetting
 
 MIB = 2**20

@@ -29,12 +29,12 @@ from common import RESULTS, environment, markdown_table, write
 from gymnasium.spaces import Box
 from torch import nn
 
-from redwood.engine.figures.purchases import plot_purchases
-from redwood.methods.acquisition.buyers import Buyer, Uniform, WaterFilling
-from redwood.methods.acquisition.slice_tuner import SliceTuner
+from redwood.branches.acquisition.buyers import Buyer, Uniform, WaterFilling
+from redwood.branches.acquisition.purchases import plot_purchases
+from redwood.branches.acquisition.results import AcquisitionResults
+from redwood.branches.acquisition.setting import AcquisitionSetting
+from redwood.branches.acquisition.slice_tuner import SliceTuner
 from redwood.methods.networks import Scale
-from redwood.settings.acquisition.results import AcquisitionResults
-from redwood.settings.acquisition.setting import AcquisitionSetting
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.image_sets import digits
 

@@ -25,10 +25,12 @@ import pandas as pd
 from clocked import RUN_OPTIONS, use_one_thread
 from common import RESULTS, environment, markdown_table, write
 
+from redwood.branches.streaming.moving_window import MovingWindow
+from redwood.branches.streaming.slda import SLDA
 from redwood.engine.figures.plots import plot_accuracy_matrix
-from redwood.methods import SLDA, Finetune, Method, MovingWindow, Rehearsal
+from redwood.methods import Finetune, Method, Rehearsal
 from redwood.settings import ContinualSetting, OnlineDomainIncrementalSetting, Table
-from redwood.settings.results import Results
+from redwood.settings.scores.results import Results
 
 MONTHS, DAYS, ROWS_A_MONTH = 24, 730, 200
 KEPT = 400  # rows: two months

@@ -49,14 +49,6 @@ class InvalidPredictionError(RedwoodError):
     """A method has answered with something that cannot be scored."""
 
 
-class InvalidQueryError(RedwoodError):
-    """A method has asked for labels that it cannot have."""
-
-
-class InvalidPurchaseError(RedwoodError):
-    """A method buys samples that it cannot have."""
-
-
 class HiddenError(RedwoodError):
     """A method asks for something that its setting hides."""
 

@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-# The places that may be imported, as a JSON list; without it, any. Child processes inherit it.
+# The places that may be imported, as a JSON list; null, or without it: any. Child processes inherit it.
 _VARIABLE = "REDWOOD_IMPORTS"
-_OWN = ("redwood.settings.", "redwood.methods.")
+_OWN = ("redwood.settings.", "redwood.methods.", "redwood.branches.")
 # What can stand behind the last colon: a name. `ring:k=3` and `long_tail:10` have arguments there.
 _NAME = re.compile(r"[^\W\d][^:=]*")
 _STARTS, _END = re.compile(r"(?:^|[,+=:\s])"), re.compile(r"[,+\s]|$")
@@ -27,8 +27,8 @@ def only(named: Iterable[str] | None) -> Iterator[None]:
             None: no limit.
     """
     before = os.environ.pop(_VARIABLE, None)
-    if named is not None:
-        os.environ[_VARIABLE] = json.dumps(sorted({place for text in named for place in _places_in(text)}))
+    places = None if named is None else sorted({place for text in named for place in _places_in(text)})
+    os.environ[_VARIABLE] = json.dumps(places)
     try:
         yield
     finally:
@@ -50,8 +50,13 @@ def may_import(location: str) -> bool:
     return places is None or is_own(location) or _place(location) in places
 
 
+def is_limited() -> bool:
+    """Whether somebody has said what may be imported, be it all."""
+    return _VARIABLE in os.environ
+
+
 def is_own(name: str) -> bool:
-    """Whether a module, or what is in it, is one of redwood's settings or methods."""
+    """Whether a module, or what is in it, is one of redwood's settings, methods or branches."""
     return name.startswith(_OWN) and ".py" not in name
 
 
@@ -63,7 +68,8 @@ def is_reference(text: str) -> bool:
 
 def _allowed() -> list[str] | None:
     value = os.environ.get(_VARIABLE)
-    return None if value is None else json.loads(value)
+    found: list[str] | None = None if value is None else json.loads(value)
+    return found
 
 
 def _places_in(text: str) -> set[str]:

@@ -1,6 +1,5 @@
 """Find a class or function by its key, by `package.module:Name`, by `path/to/file.py:Name`, or by entry point."""
 
-import functools
 import importlib
 import importlib.util
 import inspect
@@ -9,11 +8,11 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import NoReturn, TextIO
 
+from redwood.core.branches import entries
 from redwood.core.errors import ClassWarning, RedwoodError, UnknownNameError
 from redwood.core.imports import is_reference, may_import
 from redwood.core.neighbours import USER_FILE_PREFIX, NeighbourLoader, module_name
@@ -22,25 +21,17 @@ from redwood.core.neighbours import USER_FILE_PREFIX, NeighbourLoader, module_na
 _kept: dict[type, list[warnings.WarningMessage]] = {}
 
 
-@functools.cache  # a call takes 10 ms, and every look-up needs it
-def entry_points(group: str) -> metadata.EntryPoints:
-    """The entry points of a group, from all installed packages."""
-    return metadata.entry_points(group=group)
-
-
 def known_names(kind: str, table: Mapping[str, str], group: str) -> dict[str, str]:
-    """Return `table` (key -> `module:Name`) together with the entry points of `group`.
+    """Return `table` (key -> `module:Name`) together with what branches and other packages add to `group`.
 
     Raises:
-        RedwoodError: If an entry point of another package has a key of `table`.
+        RedwoodError: If one of them has a key that another one has.
     """
     names = dict(table)
-    for entry in entry_points(group):
-        if entry.name in table:
-            raise RedwoodError(
-                f"The entry point {entry.value} takes the name of redwood's own {kind} {entry.name!r}; rename it."
-            )
-        names[entry.name] = entry.value
+    for name, reference in entries(group):
+        if names.setdefault(name, reference) != reference:
+            whose = "redwood's own " if name in table else f"{names[name]}, a "
+            raise RedwoodError(f"The entry point {reference} takes the name of {whose}{kind} {name!r}; rename it.")
     return names
 
 

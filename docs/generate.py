@@ -32,11 +32,6 @@ PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 # Code, and signs that Markdown or HTML would take for marks. An underscore inside a word is none.
 SIGN = re.compile(r"(`[^`]*`)|([*<\\]|(?<!\w)_|_(?!\w))")
 
-FAMILIES = (
-    *("baselines", "replay", "distillation", "regularisation", "architecture", "modular", "federated", "acquisition"),
-    *("streaming", "meta", "target_propagation", "agents"),
-)
-
 # How a method can be joined to others by a plus sign.
 JOINED = {
     Composition.ANYWHERE: "yes",
@@ -65,13 +60,12 @@ def code(keys: Iterable[str]) -> str:
 
 def methods() -> str:
     """One table of methods per family."""
-    families: dict[str, list[list[str]]] = {family: [] for family in FAMILIES}
+    families: dict[str, list[list[str]]] = {}
     for key, entry in METHODS.items():
         cls = _class(entry)
         numbers = "yes" if cls.regression else ""
-        families[entry.family].append(
-            [f"`{key}`", _target(cls), plain(entry.summary), JOINED[cls.composition], numbers]
-        )
+        row = [f"`{key}`", _target(cls), plain(entry.summary), JOINED[cls.composition], numbers]
+        families.setdefault(entry.family, []).append(row)
     header = ("`--method`", "target", "what it does", "with `+`", "numbers")
     return "\n".join(f"### {family.replace('_', ' ')}\n\n{table(header, rows)}" for family, rows in families.items())
 
@@ -82,7 +76,7 @@ def exclusions() -> str:
     joinable = {key: cls for key, cls in joinable.items() if cls.composition is not Composition.NEVER}
     excluded: dict[tuple[str, str], list[str]] = {}
     for (key, cls), (other, other_cls) in combinations(joinable.items(), 2):
-        why = why_barred(cls, other_cls) or why_barred(other_cls, cls)
+        why = why_barred(cls, other_cls) or why_barred(other_cls, cls) or _no_target(cls, other_cls)
         if why is not None:
             excluded.setdefault((key, why), []).append(other)
     merged: dict[tuple[str, str], list[str]] = {}
@@ -90,6 +84,13 @@ def exclusions() -> str:
         merged.setdefault((code(others), why), []).append(key)
     rows = ([code(keys), others, why.removeprefix("as ")] for (others, why), keys in merged.items())
     return table(("method", "does not go with", "because"), rows)
+
+
+def _no_target(*classes: type[Method]) -> str | None:
+    """Why methods have no setting in common; None if the target of one lies below those of the others."""
+    targets = [cls.target for cls in classes]
+    nested = any(all(issubclass(target, other) for other in targets) for target in targets)
+    return None if nested else "no setting suits both"
 
 
 def agent_parts() -> str:

@@ -7,7 +7,7 @@ from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
 
-from docs.generate import FAMILIES, JOINED, first_line, option_table, plain, table
+from docs.generate import JOINED, first_line, option_table, plain, table
 
 from redwood.core.registry import load_object
 from redwood.experiments.listing import describe_settings
@@ -47,6 +47,7 @@ def _setting_page(record: SettingRecord, records: dict[str, SettingRecord]) -> s
     method = next(name for name in ("rehearsal", "dqn", "slice_tuner", "random") if name in record["methods"])
     facts = [
         ["promises", ", ".join(promise.replace("_", " ") for promise in record["assumptions"])],
+        *([name.replace("_", " "), plain(promise.text)] for name, promise in cls.assumptions.declared.items()),
         ["under", _links("settings", [parent for parent in record["parents"] if parent in records])],
         ["above", _links("settings", children)],
         ["from Python", f"`from {_module('settings', cls)} import {cls.__name__}`"],
@@ -122,10 +123,10 @@ def source_page(path: Path) -> str:
 
 def families() -> dict[str, list[str]]:
     """The pages of the methods, by family."""
-    return {
-        family.replace("_", " "): [f"methods/{key}.md" for key, entry in METHODS.items() if entry.family == family]
-        for family in FAMILIES
-    }
+    found: dict[str, list[str]] = {}
+    for key, entry in METHODS.items():
+        found.setdefault(entry.family.replace("_", " "), []).append(f"methods/{key}.md")
+    return found
 
 
 def _docstring(cls: type) -> str:

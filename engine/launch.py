@@ -30,7 +30,7 @@ from redwood.engine.run import Run
 from redwood.engine.sending import check_can_be_sent
 from redwood.settings.base import Setting
 from redwood.settings.protocols import Learner
-from redwood.settings.results import Results
+from redwood.settings.scores.results import Results
 
 
 def run_in_workers(setting: Setting, method: Learner, run: Run) -> Results:

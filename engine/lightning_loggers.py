@@ -16,7 +16,7 @@ from redwood.core.files import read_text, write_atomically
 from redwood.core.printable import printable
 from redwood.core.schema import Text, check
 from redwood.engine.run import Run
-from redwood.settings.results import Results
+from redwood.settings.scores.results import Results
 
 TRACKING_URI = "MLFLOW_TRACKING_URI"
 # Unless the environment says otherwise. MLflow itself tries for minutes before it tells that a server is gone.

@@ -20,7 +20,7 @@ from redwood.core.workers import rank
 from redwood.engine.lightning_loggers import open_mlflow, open_tensorboard
 from redwood.engine.progress import Reporter
 from redwood.engine.run import MetricsLogger, Run
-from redwood.settings.results import Results
+from redwood.settings.scores.results import Results
 
 INIT_TIMEOUT_S = 20  # W&B would retry for 90 s
 # Seconds for a row, for the upload at the end of a run, and to let go of what does not answer.

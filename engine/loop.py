@@ -32,7 +32,7 @@ from redwood.engine.stop_vote import stop_if_requested
 from redwood.settings.base import Setting
 from redwood.settings.config import CONFIG_FORMAT, FORMAT_KEY, describe_run
 from redwood.settings.protocols import AnyPhase, Learner, Stream
-from redwood.settings.results import Results
+from redwood.settings.scores.results import Results
 from redwood.settings.scores.slices import SliceScores
 from redwood.settings.scores.task_scores import Scores
 from redwood.settings.signature import Signature

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 
-from redwood.settings.results import Results
+from redwood.settings.scores.results import Results
 
 MAX_LETTERS = 20  # of a line of a name
 _JOINS = "+,"  # parts of a method; environments of a stream

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from redwood.settings.results import Results
 from redwood.settings.scores.metrics import transfer_to_last
 from redwood.settings.scores.pareto import dominated_by, hypervolume_of_methods, loss_of
+from redwood.settings.scores.results import Results
 
 INDEPENDENT = "independent"  # the method that learns each task from nothing, which transfer to the last task refers to
 

@@ -20,8 +20,8 @@ from redwood.engine.folder import RunFolder
 from redwood.engine.logger_parts import LOGGERS, WANDB
 from redwood.engine.progress import Reporter
 from redwood.engine.tuning import Trial
-from redwood.settings.results import Results
 from redwood.settings.scores.cost import TuningCost
+from redwood.settings.scores.results import Results
 
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "64-true")
 KEPT = ("last", "all")

@@ -14,8 +14,14 @@ from pathlib import Path
 from redwood import __version__
 from redwood.core.errors import NotApplicableError
 from redwood.engine.may_change import MAY_CHANGE
-from redwood.experiments import arguments
-from redwood.experiments.arguments import CommandParser, UsageError, option_names, refuse_absent_data, whole
+from redwood.experiments.command_line import arguments
+from redwood.experiments.command_line.arguments import (
+    CommandParser,
+    UsageError,
+    option_names,
+    refuse_absent_data,
+    whole,
+)
 from redwood.experiments.stored_tree import stored_reason
 from redwood.methods.table import method_names
 from redwood.settings.table import SETTINGS, setting_names
@@ -38,7 +44,7 @@ def run(argv: list[str]) -> bool:
         print(arguments.general_help(setting_names(), method_names()))
         return True
     _check_names(chosen, rest)
-    from redwood.experiments import options, pairs
+    from redwood.experiments.command_line import options, pairs
 
     selected, reasons = pairs.select_pairs(chosen.setting, chosen.method, rest)
     if chosen.help:
@@ -48,8 +54,9 @@ def run(argv: list[str]) -> bool:
         if len(selected) == 1:  # training libraries take seconds to import, which a wrong option does not wait for
             options.check_arguments(selected, rest)
         from redwood.engine.terminal import Terminal
-        from redwood.experiments import comparison, runner
+        from redwood.experiments import comparison
         from redwood.experiments.launchers.choice import launch_options
+        from redwood.experiments.runs import runner
 
         console, every = Terminal(), "all" in (chosen.setting, chosen.method)
         for reason in () if every else dict.fromkeys(reasons):
@@ -81,7 +88,7 @@ def sweep(argv: list[str]) -> bool:
         if not (chosen.setting and chosen.method):
             return True
     _check_names(chosen, rest)
-    from redwood.experiments import options, pairs
+    from redwood.experiments.command_line import options, pairs
 
     selected, _ = pairs.select_pairs(chosen.setting, chosen.method, rest)
     if chosen.help:
@@ -106,7 +113,8 @@ def _with_file(argv: list[str], parser: argparse.ArgumentParser) -> tuple[argpar
     chosen, rest = arguments.parse_selection(argv, parser)
     if chosen.config is None and chosen.preset is None and chosen.suite is None:
         return chosen, rest, []
-    from redwood.experiments import config_file, presets, suites
+    from redwood.experiments import presets, suites
+    from redwood.experiments.command_line import config_file
 
     given = arguments.given_texts(argv)
     if chosen.config is not None:
@@ -187,10 +195,12 @@ def resume(argv: list[str]) -> bool:
     arguments.refuse_unknown(changes, known | parser._option_string_actions, "the command resume")
     _tell_imports(changes)
     from redwood.engine.terminal import Terminal
-    from redwood.experiments import comparison, plan, runner
+    from redwood.experiments import comparison
     from redwood.experiments.bench import run as benches
     from redwood.experiments.bench import suite
+    from redwood.experiments.launchers import plan
     from redwood.experiments.launchers.choice import launch_options
+    from redwood.experiments.runs import runner
     from redwood.experiments.sweeps import plan as sweep_plan
     from redwood.experiments.sweeps import sweep as sweeps
 
@@ -274,9 +284,9 @@ def report(argv: list[str]) -> None:
     parser.add_argument("--out", type=Path, metavar="FILE", help="the page (default: report.html in the folder)")
     given = parser.read(argv)
     from redwood.engine.terminal import Terminal
-    from redwood.experiments.report import folders
+    from redwood.experiments import reporting
 
-    folders.report(given.folders, given.out, Terminal())
+    reporting.report(given.folders, given.out, Terminal())
 
 
 def bench(argv: list[str]) -> bool:
@@ -305,7 +315,7 @@ def show(argv: list[str]) -> None:
     parser.add_argument("--json", action="store_true", help="as JSON")
     given = parser.read(argv)
     if given.library is not None:
-        from redwood.experiments.library_listing import print_library
+        from redwood.branches.modular.library_listing import print_library
 
         print_library(given.library, given.json)
     elif given.presets:
@@ -351,7 +361,7 @@ def advise(argv: list[str]) -> None:
     given = parser.read(argv)
     refuse_absent_data(argv)
     _tell_imports(argv)
-    from redwood.experiments import advice
+    from redwood.branches.acquisition import advice
 
     advice.advise(advice.AdviceOptions(**vars(given)))
 

@@ -18,20 +18,19 @@ from redwood.engine.names import short_names
 from redwood.engine.pair_results import PairResults
 from redwood.engine.run import Run
 from redwood.engine.signals import Stopped
-from redwood.experiments.arguments import UsageError
-from redwood.experiments.comparison_tables import print_comparison, write_comparison
-from redwood.experiments.jobs import Failure, Job, settled
+from redwood.experiments.command_line.arguments import UsageError
+from redwood.experiments.command_line.options import Options, parse_pairs
+from redwood.experiments.command_line.pairs import Pair
+from redwood.experiments.comparison_page import source_of_comparison
 from redwood.experiments.launchers.choice import LaunchOptions
-from redwood.experiments.monitor import make_monitor
-from redwood.experiments.options import Options, parse_pairs
-from redwood.experiments.pairs import Pair
-from redwood.experiments.paper_tables import TABLES
-from redwood.experiments.plan import ComparisonPlan, has_class_order
-from redwood.experiments.report.comparison import source_of_comparison
+from redwood.experiments.launchers.jobs import Failure, Job, settled
+from redwood.experiments.launchers.monitor import make_monitor
+from redwood.experiments.launchers.plan import ComparisonPlan, has_class_order, is_finished_sweep
+from redwood.experiments.report.comparison_tables import print_comparison, write_comparison
 from redwood.experiments.report.page import REPORT, write_report
-from redwood.experiments.report.sweeps import is_finished_sweep
-from redwood.experiments.runner import InterruptedRun, TerminatedRun, label_of, new_run_dir, refuse_used
-from redwood.settings.results import Results
+from redwood.experiments.report.paper_tables import TABLES
+from redwood.experiments.runs.runner import InterruptedRun, TerminatedRun, label_of, new_run_dir, refuse_used
+from redwood.settings.scores.results import Results
 
 
 def compare(

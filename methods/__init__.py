@@ -10,8 +10,6 @@ from redwood.core.registry import load_object
 from redwood.methods.table import AGENT_PARTS, ENTRY_POINTS, METHODS, method_names, references
 
 if TYPE_CHECKING:  # type checkers and editors read these imports instead of `__getattr__`
-    from redwood.methods.acquisition.buyers import Uniform, WaterFilling
-    from redwood.methods.acquisition.slice_tuner import SliceTuner
     from redwood.methods.agents.off_policy import DQN, SAC, TD3
     from redwood.methods.agents.on_policy import A2C, PPO
     from redwood.methods.architecture.c_ada import CAda
@@ -29,89 +27,63 @@ if TYPE_CHECKING:  # type checkers and editors read these imports instead of `__
     from redwood.methods.distillation.lwf_mc import Fixed, LwFMC
     from redwood.methods.distillation.two_side import TwoSide
     from redwood.methods.distillation.wa import WA
-    from redwood.methods.federated.fedavg import FedAvg
-    from redwood.methods.federated.fedssi import FedSSI
     from redwood.methods.lightning import LightningMethod
     from redwood.methods.lookup import get_method
-    from redwood.methods.meta.continual_maml import ContinualMAML
-    from redwood.methods.meta.maml import ANIL, MAML
     from redwood.methods.regularisation.ewc import EWC
     from redwood.methods.regularisation.mas import MAS
     from redwood.methods.regularisation.rwalk import RWalk
     from redwood.methods.regularisation.si import SI
     from redwood.methods.replay.agem import AGEM
     from redwood.methods.replay.async_rehearsal import AsyncRehearsal
-    from redwood.methods.replay.background import Background
     from redwood.methods.replay.der import DER, DERpp
     from redwood.methods.replay.er_ace import ERACE
     from redwood.methods.replay.gdumb import GDumb
-    from redwood.methods.replay.generative import GenerativeRehearsal
     from redwood.methods.replay.mir import MIR
     from redwood.methods.replay.rehearsal import Rehearsal
-    from redwood.methods.streaming.just_in_time import JustInTime
-    from redwood.methods.streaming.moving_window import MovingWindow
-    from redwood.methods.streaming.ncm import NCM
-    from redwood.methods.streaming.ranpac import RanPAC
-    from redwood.methods.streaming.slda import SLDA
     from redwood.methods.training.step import Step
 
 __all__ = [
     "A2C",
     "AGEM",
     "AGENT_PARTS",
-    "ANIL",
     "DER",
     "DQN",
     "ENTRY_POINTS",
     "ERACE",
     "EWC",
     "HAT",
-    "MAML",
     "MAS",
     "METHODS",
     "MIR",
-    "NCM",
     "PNN",
     "PPO",
     "SAC",
     "SI",
-    "SLDA",
     "TD3",
     "WA",
     "AsyncRehearsal",
-    "Background",
     "BiC",
     "CAda",
     "Composition",
-    "ContinualMAML",
     "DERpp",
-    "FedAvg",
-    "FedSSI",
     "Finetune",
     "Fixed",
     "GDumb",
-    "GenerativeRehearsal",
     "Hybrid1",
     "ICaRL",
     "Joint",
-    "JustInTime",
     "LightningMethod",
     "LwF",
     "LwFMC",
     "Method",
-    "MovingWindow",
     "PackNet",
     "RWalk",
-    "RanPAC",
     "Random",
     "Rehearsal",
     "ReuseOutputs",
-    "SliceTuner",
     "StableSGD",
     "Step",
     "TwoSide",
-    "Uniform",
-    "WaterFilling",
     "Widen",
     "compose",
     "get_method",

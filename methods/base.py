@@ -2,7 +2,7 @@
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, ClassVar
@@ -18,9 +18,8 @@ from redwood.core.state import State, Stateful
 from redwood.core.workers import world_size
 from redwood.engine.run import Run
 from redwood.methods.table import known_methods
-from redwood.settings.acquisition.offer import Offer
 from redwood.settings.base import Setting
-from redwood.settings.results import Results
+from redwood.settings.scores.results import Results
 
 
 class Composition(Enum):
@@ -49,7 +48,6 @@ class Method(Stateful, ABC):
         composition: Where it may stand in a composition; see `redwood.methods.composition`.
         regression: Whether it can predict numbers, too.
         multi_label: Whether it can predict label sets, too.
-        uses_background: Whether it draws samples from `phase.background`.
         extends: Methods that it does all of without inheriting from them; they cannot be joined with it.
         brings: Names of what it adds that other methods may not bear beside them, such as `teacher`.
         bars: What no other method may bring that is joined with it, and why: a clause. What it brings itself is barred
@@ -68,7 +66,6 @@ class Method(Stateful, ABC):
     composition: ClassVar[Composition] = Composition.NEVER
     regression: ClassVar[bool] = False
     multi_label: ClassVar[bool] = False
-    uses_background: ClassVar[bool] = False
     extends: ClassVar[tuple[type["Method"], ...]] = ()
     brings: ClassVar[frozenset[str]] = frozenset()
     bars: ClassVar[Mapping[str, str]] = {}
@@ -111,12 +108,11 @@ class Method(Stateful, ABC):
         """Learn from one phase.
 
         Args:
-            phase: Under supervised settings a `redwood.settings.phase.Phase`: iterate its batches, `phase.train`,
-                `phase.train.epochs` times, and call `phase.score(predictions, batch)` before learning from a batch, so
-                that online accuracy can be reported. Once `fit` is over, its loaders serve nothing any more. Under
-                reinforcement settings a
-                `redwood.settings.rl.phase.ReinforcementPhase`: interact with `phase.train` as long as
-                `phase.budget.left`.
+            phase: Under supervised settings a `redwood.settings.streams.phase.Phase`: iterate its batches,
+                `phase.train`, `phase.train.epochs` times, and call `phase.score(predictions, batch)` before learning
+                from a batch, so that online accuracy can be reported. Once `fit` is over, its loaders serve nothing
+                any more. Under reinforcement settings a `redwood.settings.rl.phase.ReinforcementPhase`: interact with
+                `phase.train` as long as `phase.budget.left`.
         """
 
     @abstractmethod
@@ -144,37 +140,11 @@ class Method(Stateful, ABC):
         """
         raise NotApplicableError(f"{self.reference()} has no features; choose a method with a network.")
 
-    def query(self, x: Tensor, task_id: Tensor | None, limit: int) -> Tensor | None:
-        """Which labels to ask for, where the setting gives labels on request (`labels_on_request`).
-
-        The setting calls it for each window of the stream, before any label of the window is served. What is not spent
-        may be spent in later windows of the phase.
-
-        Args:
-            x: The samples of the window (n, ...) in their storage dtype.
-            task_id: Task of each sample (n,), or None where the setting hides it in training.
-            limit: How many labels may be asked for.
-
-        Returns:
-            Indices (k,) of samples, k <= limit, each once; None lets the setting draw `limit` of them at random.
-        """
-        return None
-
     def on_task_start(self, task_id: int | None) -> None:
         """A task starts (None: the phase holds several)."""
 
     def on_task_end(self, task_id: int | None) -> None:
         """The task that was trained last is over."""
-
-    def acquire(self, offer: Offer) -> Iterable[int] | None:
-        """Decide what to buy for the next phase, under a setting that sells samples (`acquisition`).
-
-        It is called after each phase but the last, on every worker; the first worker's answer counts.
-
-        Returns:
-            Number of samples of each slice (S,); None lets the setting spend the same on each slice.
-        """
-        return None
 
     def on_finish(self, results: Results) -> None:
         """The run is over."""

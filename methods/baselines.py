@@ -11,9 +11,9 @@ from redwood.methods.lightning import LightningMethod
 from redwood.methods.training.optimizers import OPTIMIZERS, Sgd
 from redwood.methods.training.schedules import REGIMES, DecayingRate
 from redwood.settings.base import Setting
-from redwood.settings.phase import Phase
 from redwood.settings.rl.actions import random_actions
 from redwood.settings.rl.phase import ReinforcementPhase
+from redwood.settings.streams.phase import Phase
 from redwood.settings.tree import ContinualSetting, CumulativeSetting
 
 

@@ -29,14 +29,12 @@ from redwood.methods.training.flops import FlopMeter
 from redwood.methods.training.heads import TaskHeads, as_predictions, count_outputs, sample_losses
 from redwood.methods.training.layers import check_dropout, evaluating, set_dropout, without_warning_of_frozen_parts
 from redwood.methods.training.optimizers import OPTIMIZERS
-from redwood.methods.training.queries import QUERY_RULES
 from redwood.methods.training.recipe import CLIPPING, check_phase
 from redwood.methods.training.schedules import LR_SCHEDULES, REGIMES
 from redwood.methods.training.step import Step
-from redwood.methods.training.unlabelled import UNLABELLED
 from redwood.settings.assumptions import TaskIds
-from redwood.settings.phase import Phase
-from redwood.settings.results import Results
+from redwood.settings.scores.results import Results
+from redwood.settings.streams.phase import Phase
 from redwood.settings.supervised import SupervisedSetting
 from redwood.settings.tree import ContinualSetting
 
@@ -87,8 +85,6 @@ class LightningMethod(Method):
     accumulate_grad_batches: int = 1  # batches whose mean gradient makes one step of the optimizer
     patience: int = 0  # passes without a better score on --validation that end a phase, with its best weights (0: none)
     augmentation: Any = "none"  # of images, anew each time: none, flip, crop_flip, torchvision's as in RandomCrop(32,4)
-    query_rule: Any = QUERY_RULES.chosen("random")  # which samples get their labels, where these are asked for
-    unlabelled: Any = UNLABELLED.chosen("ignored")  # what is learned of samples that stay without labels
     optimizer_state: str = "reset"  # at a new phase: reset or keep the state of optimizer and learning-rate schedule
 
     def __post_init__(self) -> None:
@@ -106,8 +102,6 @@ class LightningMethod(Method):
     @override
     def configure(self, setting: SupervisedSetting) -> None:
         check_suitable(self, type(setting))
-        self.query_rule.check("query_rule", QUERY_RULES.text_of(self.query_rule), setting)
-        self.unlabelled.check("unlabelled", UNLABELLED.text_of(self.unlabelled), setting)
         self.setting = setting
         self.device = self.run.device(setting.workers)
         self.flops = self.add_state("flops", FlopMeter())
@@ -307,11 +301,6 @@ class LightningMethod(Method):
     @override
     def features(self, x: Tensor) -> Tensor:
         return features_of(self.network, x.to(self.device))
-
-    @override
-    def query(self, x: Tensor, task_id: Tensor | None, limit: int) -> Tensor | None:
-        chosen: Tensor | None = self.query_rule.choose(self, x, limit)
-        return chosen
 
     @classmethod
     def predicts_by_network(cls) -> bool:

@@ -1,37 +1,17 @@
-"""The table of all methods: where each class is, what it targets, and what it does, in one line.
+"""The table of the methods: where each class is, what it targets, and what it does, in one line.
 
 This file imports no method and no heavy library, so that `--help` and `list` answer at once. A test compares each
-entry with its class.
+entry with its class. Methods of a branch stand in the table of the branch, `branches/NAME/table.py`.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
+from redwood.core.branches import OF_METHODS, MethodEntry, own_branches
 from redwood.core.registry import known_names
 
+ENTRY_POINTS = OF_METHODS  # other packages add methods under this name
 
-class MethodEntry(NamedTuple):
-    """One line of the table.
-
-    Attributes:
-        reference: The class, as `module:Name`.
-        target: Key of the most general setting that the method applies to; `module:Name` of a setting without a key.
-        summary: What the method does, with its source.
-        requires: Free parameters that a setting must not pin; see `redwood.methods.base.Method`.
-    """
-
-    reference: str
-    target: str
-    summary: str
-    requires: frozenset[str] = frozenset()
-
-    @property
-    def family(self) -> str:
-        """The folder of the method inside `methods/` or `branches/`."""
-        return self.reference.split(".")[2].partition(":")[0]
-
-
-METHODS: dict[str, MethodEntry] = {
+_OF_THE_TRUNK: dict[str, MethodEntry] = {
     "random": MethodEntry(
         "redwood.methods.baselines:Random",
         "redwood.settings.base:Setting",
@@ -47,11 +27,6 @@ METHODS: dict[str, MethodEntry] = {
         "continual",
         "fine-tuning with dropout, a decaying learning rate and small batches (Mirzadeh et al., 2020)",
     ),
-    "background": MethodEntry(
-        "redwood.methods.replay.background:Background",
-        "continual",
-        "learns samples of `--background` as a negative class that is never predicted (after Hendrycks et al., 2019)",
-    ),
     "widen": MethodEntry(
         "redwood.methods.architecture.widen:Widen",
         "continual",
@@ -61,36 +36,6 @@ METHODS: dict[str, MethodEntry] = {
         "redwood.methods.baselines:Joint",
         "cumulative",
         "trains from new weights on the data of all tasks so far: the upper bound",
-    ),
-    "moving_window": MethodEntry(
-        "redwood.methods.streaming.moving_window:MovingWindow",
-        "continual",
-        "ridge regression on the latest samples",
-    ),
-    "just_in_time": MethodEntry(
-        "redwood.methods.streaming.just_in_time:JustInTime",
-        "continual",
-        "fits a local model to the stored neighbours of each query (Bottou & Vapnik, 1992)",
-    ),
-    "dtp": MethodEntry(
-        "redwood.branches.target_propagation.dtp:DTP",
-        "continual",
-        "difference target propagation with the local difference reconstruction loss (Ernoult et al., 2022)",
-    ),
-    "maml": MethodEntry(
-        "redwood.methods.meta.maml:MAML",
-        "osaka",
-        "adapts weights that were meta-learned before the stream to each batch anew (Finn et al., 2017)",
-    ),
-    "anil": MethodEntry(
-        "redwood.methods.meta.maml:ANIL",
-        "osaka",
-        "MAML that adapts the last layer alone (Raghu et al., 2020)",
-    ),
-    "continual_maml": MethodEntry(
-        "redwood.methods.meta.continual_maml:ContinualMAML",
-        "osaka",
-        "MAML that goes on learning in the stream, and tells where the context switches (Caccia et al., 2020)",
     ),
     "rehearsal": MethodEntry(
         "redwood.methods.replay.rehearsal:Rehearsal",
@@ -131,11 +76,6 @@ METHODS: dict[str, MethodEntry] = {
         "redwood.methods.replay.gdumb:GDumb",
         "continual",
         "keeps a balanced memory and trains on it from new weights (Prabhu et al., 2020)",
-    ),
-    "generative_rehearsal": MethodEntry(
-        "redwood.methods.replay.generative:GenerativeRehearsal",
-        "class_incremental",
-        "trains on each batch together with samples of a generator; stores no samples (after Zeng et al., 2023)",
     ),
     "icarl": MethodEntry(
         "redwood.methods.distillation.icarl:ICaRL",
@@ -224,76 +164,6 @@ METHODS: dict[str, MethodEntry] = {
         "starts the output of a new class from those of the old classes that it is taken for: a split, a merge",
         requires=frozenset({"many_passes"}),
     ),
-    "hard_moe": MethodEntry(
-        "redwood.branches.modular.hard_moe:HardMoE",
-        "class_incremental",
-        "a k-means gate in front of independent experts; stores no samples (Gross et al., 2017)",
-    ),
-    "independent": MethodEntry(
-        "redwood.branches.modular.finetune_from:Independent",
-        "task_incremental",
-        "trains a network of its own for each task: what transfer between tasks is measured against",
-        requires=frozenset({"many_passes"}),
-    ),
-    "finetune_from": MethodEntry(
-        "redwood.branches.modular.finetune_from:FinetuneFrom",
-        "task_incremental",
-        "starts each task from the network of the most related earlier one (Bornschein et al., 2023)",
-        requires=frozenset({"many_passes"}),
-    ),
-    "mntdp": MethodEntry(
-        "redwood.branches.modular.mntdp:MNTDP",
-        "task_incremental",
-        "takes over modules of a related task, and searches how many; no forgetting (Veniat et al., 2021)",
-        requires=frozenset({"many_passes"}),
-    ),
-    "composable": MethodEntry(
-        "redwood.branches.modular.mntdp:Composable",
-        "task_incremental",
-        "mixes modules of several related tasks by a stochastic search (after Veniat et al., 2021)",
-        requires=frozenset({"many_passes"}),
-    ),
-    "fedavg": MethodEntry(
-        "redwood.methods.federated.fedavg:FedAvg",
-        "federated_class_incremental",
-        "clients train apart, and a server averages their weights (McMahan et al., 2017)",
-    ),
-    "fedssi": MethodEntry(
-        "redwood.methods.federated.fedssi:FedSSI",
-        "federated_class_incremental",
-        "fedavg with synaptic intelligence, which each client measures on a surrogate (Li et al., 2025)",
-    ),
-    "uniform": MethodEntry(
-        "redwood.methods.acquisition.buyers:Uniform",
-        "acquisition",
-        "buys samples for the same money of each slice: a baseline",
-    ),
-    "water_filling": MethodEntry(
-        "redwood.methods.acquisition.buyers:WaterFilling",
-        "acquisition",
-        "buys samples of the smallest slice: a baseline",
-    ),
-    "slice_tuner": MethodEntry(
-        "redwood.methods.acquisition.slice_tuner:SliceTuner",
-        "acquisition",
-        "buys samples where learning curves promise most, and evenly (Tae & Whang, 2021)",
-        requires=frozenset({"many_passes", "one_worker"}),
-    ),
-    "ncm": MethodEntry(
-        "redwood.methods.streaming.ncm:NCM",
-        "continual",
-        "nearest class mean of frozen features (Mensink et al., 2013)",
-    ),
-    "slda": MethodEntry(
-        "redwood.methods.streaming.slda:SLDA",
-        "continual",
-        "streaming linear discriminant analysis of frozen features (Hayes & Kanan, 2020)",
-    ),
-    "ranpac": MethodEntry(
-        "redwood.methods.streaming.ranpac:RanPAC",
-        "continual",
-        "random projection of frozen features and ridge regression (McDonnell et al., 2023)",
-    ),
     "ppo": MethodEntry(
         "redwood.methods.agents.on_policy:PPO",
         "continual_rl",
@@ -319,6 +189,11 @@ METHODS: dict[str, MethodEntry] = {
         "continual_rl",
         "twin delayed policy gradients of Stable-Baselines3, for continuous actions (Fujimoto et al., 2018)",
     ),
+}
+
+# Those of redwood's own branches follow.
+METHODS: dict[str, MethodEntry] = _OF_THE_TRUNK | {
+    key: entry for branch in own_branches().values() for key, entry in branch.methods.items()
 }
 
 # A plus sign joins these to an agent, as in dqn+ewc. Some share their key with the method whose idea they carry over.
@@ -385,8 +260,6 @@ AGENT_PARTS: dict[str, MethodEntry] = {
         "starts each task with new weights and an empty memory",
     ),
 }
-
-ENTRY_POINTS = "redwood.methods"
 
 
 def references(table: Mapping[str, MethodEntry]) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
     continual                                contexts may drift continuously; one phase, no ids, no boundaries
     └─ task_agnostic                         contexts are discrete
-       ├─ osaka                              few samples of a context at a time, predicted first; contexts come back
        └─ class_incremental                  boundaries and ids in training; classes accumulate
           ├─ domain_incremental              one output space shared by all tasks
           ├─ task_incremental                ids at test, too
@@ -10,12 +9,9 @@
           │  └─ cumulative_task_incremental  ... and data of earlier tasks stays (also a child of cumulative)
           ├─ cumulative                      data of earlier tasks stays accessible: the upper bound
           ├─ traditional                     stationary: one shuffled phase
-          │  └─ acquisition                  ... and the method decides what more samples are bought, phase by phase
           ├─ online_class_incremental        one pass (also online_{domain,task}_incremental, online_traditional)
-          │  └─ label_budget                 ... and the method asks for the labels that it wants
-          ├─ distributed_class_incremental   many workers (also distributed_{domain,task}_incremental,
-          │                                  distributed_traditional, distributed_online_class_incremental)
-          └─ federated_class_incremental     clients hold the samples, and train in rounds
+          └─ distributed_class_incremental   many workers (also distributed_{domain,task}_incremental,
+                                             distributed_traditional, distributed_online_class_incremental)
 
     continual_rl                             an environment whose physics may drift; one phase, nothing announced
     └─ task_agnostic_rl                      contexts are discrete
@@ -24,6 +20,8 @@
           │  └─ multi_task_rl                ... and stationary (also a child of traditional_rl)
           ├─ traditional_rl                  stationary: each episode of a task drawn at random
           └─ distributed_incremental_rl      many workers (also distributed_{task_incremental,traditional}_rl)
+
+Branches hang on these nodes: `python cli.py list` shows them, too.
 
 Importing this package imports no heavy library: `redwood.settings.table` names the classes, and `from
 redwood.settings import ClassIncrementalSetting` loads the module of this one class.
@@ -35,18 +33,13 @@ from redwood.core.registry import load_object
 from redwood.settings.table import ENTRY_POINTS, SETTINGS, setting_names
 
 if TYPE_CHECKING:  # type checkers and editors read these imports instead of `__getattr__`
-    from redwood.settings.acquisition.setting import AcquisitionSetting
-    from redwood.settings.assumptions import Assumptions
+    from redwood.settings.assumptions import Assumption, Assumptions
     from redwood.settings.base import Setting
     from redwood.settings.batch import Batch
     from redwood.settings.data.dataset import Dataset
     from redwood.settings.data.parts import Arrays, HuggingFace, Images, Table
     from redwood.settings.eval_tasks import AllTasks, SeenTasks
-    from redwood.settings.federated import FederatedClassIncrementalSetting
     from redwood.settings.lookup import get_setting
-    from redwood.settings.osaka.setting import OsakaSetting
-    from redwood.settings.phase import Phase
-    from redwood.settings.results import Results
     from redwood.settings.rl.phase import ReinforcementPhase
     from redwood.settings.rl.setting import ReinforcementSetting
     from redwood.settings.rl.tree import (
@@ -60,8 +53,10 @@ if TYPE_CHECKING:  # type checkers and editors read these imports instead of `__
         TaskIncrementalRLSetting,
         TraditionalRLSetting,
     )
+    from redwood.settings.scores.results import Results
     from redwood.settings.streams.cuts import Auto, ClassSplit, Contexts, Instances, Ordered, Permuted, Rotated
-    from redwood.settings.streams.task_lists import SIn, SLong, SMinus, SOut, SPl, SPlus, TaskList
+    from redwood.settings.streams.phase import Phase
+    from redwood.settings.streams.task_lists import TaskList
     from redwood.settings.streams.transitions import Abrupt, Blurry, Gradual
     from redwood.settings.supervised import SupervisedSetting
     from redwood.settings.tree import (
@@ -76,7 +71,6 @@ if TYPE_CHECKING:  # type checkers and editors read these imports instead of `__
         DistributedTaskIncrementalSetting,
         DistributedTraditionalSetting,
         DomainIncrementalSetting,
-        LabelBudgetSetting,
         MultiTaskSetting,
         Online,
         OnlineClassIncrementalSetting,
@@ -92,9 +86,9 @@ __all__ = [
     "ENTRY_POINTS",
     "SETTINGS",
     "Abrupt",
-    "AcquisitionSetting",
     "AllTasks",
     "Arrays",
+    "Assumption",
     "Assumptions",
     "Auto",
     "Batch",
@@ -117,13 +111,11 @@ __all__ = [
     "DistributedTraditionalRLSetting",
     "DistributedTraditionalSetting",
     "DomainIncrementalSetting",
-    "FederatedClassIncrementalSetting",
     "Gradual",
     "HuggingFace",
     "Images",
     "IncrementalRLSetting",
     "Instances",
-    "LabelBudgetSetting",
     "MultiTaskRLSetting",
     "MultiTaskSetting",
     "Online",
@@ -132,19 +124,12 @@ __all__ = [
     "OnlineTaskIncrementalSetting",
     "OnlineTraditionalSetting",
     "Ordered",
-    "OsakaSetting",
     "Permuted",
     "Phase",
     "ReinforcementPhase",
     "ReinforcementSetting",
     "Results",
     "Rotated",
-    "SIn",
-    "SLong",
-    "SMinus",
-    "SOut",
-    "SPl",
-    "SPlus",
     "SeenTasks",
     "Setting",
     "SupervisedSetting",
@@ -169,12 +154,6 @@ _LAZY = {
     "Abrupt": "redwood.settings.streams.transitions:Abrupt",
     "Blurry": "redwood.settings.streams.transitions:Blurry",
     "Gradual": "redwood.settings.streams.transitions:Gradual",
-    "SIn": "redwood.settings.streams.task_lists:SIn",
-    "SLong": "redwood.settings.streams.task_lists:SLong",
-    "SMinus": "redwood.settings.streams.task_lists:SMinus",
-    "SOut": "redwood.settings.streams.task_lists:SOut",
-    "SPl": "redwood.settings.streams.task_lists:SPl",
-    "SPlus": "redwood.settings.streams.task_lists:SPlus",
     "TaskList": "redwood.settings.streams.task_lists:TaskList",
     "Auto": "redwood.settings.streams.cuts:Auto",
     "ClassSplit": "redwood.settings.streams.cuts:ClassSplit",
@@ -185,19 +164,24 @@ _LAZY = {
     "Rotated": "redwood.settings.streams.cuts:Rotated",
     "AllTasks": "redwood.settings.eval_tasks:AllTasks",
     "SeenTasks": "redwood.settings.eval_tasks:SeenTasks",
+    "Assumption": "redwood.settings.assumptions:Assumption",
     "Assumptions": "redwood.settings.assumptions:Assumptions",
     "Batch": "redwood.settings.batch:Batch",
     "Dataset": "redwood.settings.data.dataset:Dataset",
     "Distributed": "redwood.settings.tree:Distributed",
     "Online": "redwood.settings.tree:Online",
-    "Phase": "redwood.settings.phase:Phase",
+    "Phase": "redwood.settings.streams.phase:Phase",
     "ReinforcementPhase": "redwood.settings.rl.phase:ReinforcementPhase",
     "ReinforcementSetting": "redwood.settings.rl.setting:ReinforcementSetting",
-    "Results": "redwood.settings.results:Results",
+    "Results": "redwood.settings.scores.results:Results",
     "Setting": "redwood.settings.base:Setting",
     "SupervisedSetting": "redwood.settings.supervised:SupervisedSetting",
     "get_setting": "redwood.settings.lookup:get_setting",
-} | {reference.rpartition(":")[2]: reference for reference in SETTINGS.values()}
+} | {
+    reference.rpartition(":")[2]: reference
+    for reference in SETTINGS.values()
+    if reference.startswith(f"{__name__}.")  # branches stand above this package
+}
 
 
 if not TYPE_CHECKING:

@@ -1,10 +1,11 @@
 """The promises of a setting to a method: a record that only grows from parent to child."""
 
+import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import IntEnum
 from functools import reduce
-from typing import Any
+from typing import Any, NoReturn
 
 
 class Context(IntEnum):
@@ -56,6 +57,20 @@ class Range:
 FREE = Range()
 
 
+@dataclass(frozen=True, eq=False)
+class Assumption:
+    """A promise that the file of a setting declares: `noisy_labels = Assumption("labels are wrong at times")`.
+
+    A class of this file then makes it, `class Noisy(Parent, noisy_labels=True)`, and its children inherit it. A method
+    or a stream asks whether `"noisy_labels" in setting.assumptions`.
+
+    Attributes:
+        text: What is promised, for lists and pages.
+    """
+
+    text: str
+
+
 @dataclass(frozen=True)
 class Assumptions:
     """The promises of one node of the tree. `a <= b` means that `b` makes all promises of `a`.
@@ -68,14 +83,10 @@ class Assumptions:
         task_ids: When task ids are shown.
         shared_outputs: All tasks use one output space.
         past_accessible: Data of earlier tasks stays in the training stream.
-        recurring: Contexts come back after others.
-        locally_stationary: All samples of a mini-batch come from one context.
-        buys_data: The method is asked after each phase which samples to buy for the next one.
         predict_first: The setting asks for predictions of a mini-batch before it hands out the labels.
-        labels_on_request: The method chooses the samples that it gets labels of, and sees the others, too.
         passes: How often each sample may be presented.
         workers: How many processes share the stream.
-        clients: How many parties hold the training samples, each its own; batches tell the client (`Batch.turn`).
+        declared: Promises that files of settings have declared, by name.
     """
 
     labels: bool = False
@@ -85,34 +96,37 @@ class Assumptions:
     task_ids: TaskIds = TaskIds.NEVER
     shared_outputs: bool = False
     past_accessible: bool = False
-    recurring: bool = False
-    locally_stationary: bool = False
-    buys_data: bool = False
     predict_first: bool = False
-    labels_on_request: bool = False
     passes: Range = FREE
     workers: Range = FREE
-    clients: Range = FREE
+    declared: Mapping[str, Assumption] = field(default_factory=dict, hash=False)
 
-    @property
-    def phases_accumulate(self) -> bool:
-        """Whether a phase holds the samples of the phases before, too."""
-        return self.past_accessible or self.buys_data
+    def __contains__(self, promise: str) -> bool:
+        """Whether a promise is made, by the name that `promises` gives it."""
+        return promise in self.promises()
 
     def __le__(self, other: "Assumptions") -> bool:
         """Whether `other` makes every promise of this record."""
-        return all(getattr(self, f.name) <= getattr(other, f.name) for f in fields(self))
+        weaker = all(getattr(self, name) <= getattr(other, name) for name in OF_THE_TRUNK)
+        return weaker and self.declared.items() <= other.declared.items()
 
     def __or__(self, other: "Assumptions") -> "Assumptions":
-        """The smallest record that makes the promises of both."""
-        merged = {}
-        for f in fields(self):
-            mine, theirs = getattr(self, f.name), getattr(other, f.name)
-            merged[f.name] = mine | theirs if isinstance(mine, Range) else max(mine, theirs)
-        return Assumptions(**merged)
+        """The smallest record that makes the promises of both.
+
+        Raises:
+            TypeError: If both make a promise of one name, which two files have declared.
+        """
+        merged: dict[str, Any] = {}
+        for name in OF_THE_TRUNK:
+            mine, theirs = getattr(self, name), getattr(other, name)
+            merged[name] = mine | theirs if isinstance(mine, Range) else max(mine, theirs)
+        for name in self.declared.keys() & other.declared.keys():
+            if self.declared[name] is not other.declared[name]:
+                raise TypeError(f"two files declare an assumption named {name}; rename one of them.")
+        return Assumptions(**merged, declared={**self.declared, **other.declared})
 
     def promises(self) -> tuple[str, ...]:
-        """The promises by name, in the order of the fields."""
+        """The promises by name, in the order of the fields; declared ones last."""
         named = {
             "labels": self.labels,
             "rewards": self.rewards,
@@ -123,42 +137,73 @@ class Assumptions:
             "task_ids_at_test": self.task_ids >= TaskIds.TEST,
             "shared_outputs": self.shared_outputs,
             "past_accessible": self.past_accessible,
-            "recurring": self.recurring,
-            "locally_stationary": self.locally_stationary,
-            "buys_data": self.buys_data,
             "predict_first": self.predict_first,
-            "labels_on_request": self.labels_on_request,
             f"passes{self.passes}": self.passes != FREE,
             f"workers{self.workers}": self.workers != FREE,
-            f"clients{self.clients}": self.clients != FREE,
         }
-        return tuple(name for name, promised in named.items() if promised)
+        return (*(name for name, promised in named.items() if promised), *self.declared)
 
 
-def merge_assumptions(class_name: str, inherited: list[Assumptions], added: Mapping[str, Any]) -> Assumptions:
+OF_THE_TRUNK = tuple(f.name for f in fields(Assumptions) if f.name != "declared")
+
+
+def merge_assumptions(
+    class_name: str, module: str, inherited: list[Assumptions], added: Mapping[str, Any]
+) -> Assumptions:
     """The record of a node: the joined promises of its parents, and the added ones.
 
     Args:
         class_name: The node, for error messages.
+        module: Name of the module in which the node stands, which declares assumptions of its own.
         inherited: The records of its bases.
-        added: Fields of `Assumptions` that the node sets.
+        added: The promises that the node adds: fields of `Assumptions`, or declared ones as True. A number stands for
+            the range that holds this number alone.
 
     Raises:
         TypeError: If a promise does not exist, takes back a promise of a parent, or contradicts another.
     """
-    unknown = added.keys() - {f.name for f in fields(Assumptions)}
-    if unknown:
-        raise TypeError(f"{class_name}: there is no assumption named {', '.join(sorted(unknown))}.")
-    base = reduce(Assumptions.__or__, inherited, Assumptions())
-    own = replace(base, **added)
-    for name in added:
+    try:
+        base = reduce(Assumptions.__or__, inherited, Assumptions())
+    except TypeError as error:
+        raise TypeError(f"{class_name}: {error}") from None
+    fixed = {name: value for name, value in added.items() if name in OF_THE_TRUNK}
+    for name, value in fixed.items():
+        if isinstance(getattr(base, name), Range) and isinstance(value, int):
+            fixed[name] = Range(value, value)
+    own = replace(base, **fixed)
+    for name in fixed:
         if not getattr(base, name) <= getattr(own, name):
-            raise TypeError(
-                f"{class_name}: {name}={getattr(own, name)} takes back the inherited {getattr(base, name)}; "
-                "a child setting can only add assumptions."
-            )
+            _refuse_taking_back(class_name, name, getattr(own, name), getattr(base, name))
     _refuse_contradictions(class_name, own)
-    return own
+    further = {name: value for name, value in added.items() if name not in OF_THE_TRUNK}
+    return replace(own, declared=_with_declared(class_name, module, base.declared, further))
+
+
+def _with_declared(
+    class_name: str, module: str, inherited: Mapping[str, Assumption], added: Mapping[str, object]
+) -> dict[str, Assumption]:
+    """The declared promises of a node: the inherited ones, and those that its file declares."""
+    found = dict(inherited)
+    names = vars(sys.modules[module]) if module in sys.modules else {}
+    for name, value in added.items():
+        declared = found.get(name, names.get(name))
+        if not isinstance(declared, Assumption):
+            raise TypeError(
+                f"{class_name}: there is no assumption named {name}; declare it above the class, as in "
+                f'{name} = Assumption("what is promised").'
+            )
+        if value is not True and name in inherited:
+            _refuse_taking_back(class_name, name, value, True)
+        if value is not True:
+            raise TypeError(f"{class_name}: {name}={value} promises nothing; write {name}=True, or leave it out.")
+        found[name] = declared
+    return found
+
+
+def _refuse_taking_back(class_name: str, name: str, value: object, inherited: object) -> NoReturn:
+    raise TypeError(
+        f"{class_name}: {name}={value} takes back the inherited {inherited}; a child setting can only add assumptions."
+    )
 
 
 def _refuse_contradictions(class_name: str, record: Assumptions) -> None:
@@ -170,7 +215,7 @@ def _refuse_contradictions(class_name: str, record: Assumptions) -> None:
         "samples that are predicted before their labels come are new, so each is presented once": record.predict_first
         and record.passes.high != 1,
     }
-    for name in ("passes", "workers", "clients"):
+    for name in ("passes", "workers"):
         allowed: Range = getattr(record, name)
         empty = allowed.high is not None and allowed.low > allowed.high
         contradictions[f"no number of {name} is at least {allowed.low} and at most {allowed.high}"] = empty

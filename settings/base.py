@@ -14,8 +14,8 @@ from redwood.core.parts import Sealed, check_suitable, kinds_of, make_parts, ref
 from redwood.settings.assumptions import Assumptions, Range, merge_assumptions
 from redwood.settings.eval_tasks import EVAL_TASKS
 from redwood.settings.protocols import AnyPhase, Learner, Stream
-from redwood.settings.results import Results
 from redwood.settings.scores.answers import Space
+from redwood.settings.scores.results import Results
 from redwood.settings.table import name_of_setting, not_below
 
 
@@ -24,8 +24,9 @@ class Setting(Sealed):
     """An evaluation protocol: a set of assumptions about how data arrives and what a method is told.
 
     A node of the tree is a subclass that names the assumptions that it adds: `class Child(Parent,
-    task_ids=TaskIds.TEST)`. The keywords are the fields of `Assumptions`. Those of all bases are merged and can only
-    grow. So a method that works on a setting works on all its descendants.
+    task_ids=TaskIds.TEST)`. The keywords are the fields of `Assumptions`, and assumptions that its file declares; see
+    `redwood.settings.assumptions.Assumption`. Those of all bases are merged and can only grow. So a method that works
+    on a setting works on all its descendants.
 
     The fields are the options. They are fixed once the setting is made. A method gets a view of the setting: the
     options and spaces that it may know, without the data.
@@ -50,7 +51,7 @@ class Setting(Sealed):
         if not cls.__module__.startswith("redwood."):
             refuse_taken_options(cls)
         inherited = [base.assumptions for base in cls.__bases__ if issubclass(base, Setting)]
-        cls.assumptions = merge_assumptions(cls.__name__, inherited, added)
+        cls.assumptions = merge_assumptions(cls.__name__, cls.__module__, inherited, added)
 
     def __post_init__(self) -> None:
         """Fill in the defaults of the node, and check the options.

@@ -3,7 +3,6 @@
 Classes need not inherit from these protocols; it suffices to have the methods.
 """
 
-from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, Protocol
 
@@ -12,8 +11,8 @@ from torch import Tensor
 from redwood.core.checks import Options
 from redwood.core.errors import InvalidOptionError
 from redwood.core.state import State
-from redwood.settings.classes import Classes
-from redwood.settings.results import Results
+from redwood.settings.data.classes import Classes
+from redwood.settings.scores.results import Results
 from redwood.settings.scores.task_scores import Scores
 
 
@@ -26,7 +25,6 @@ class Learner(Options, Protocol):
     target: ClassVar[type[Any]]  # the most general setting that the method applies to
     requires: ClassVar[frozenset[str]]
     regression: ClassVar[bool]
-    uses_background: ClassVar[bool]
     multi_label: ClassVar[bool]
 
     @classmethod
@@ -50,12 +48,6 @@ class Learner(Options, Protocol):
 
     def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:
         """Return classes (B,), scores (B, K), or numbers (B,) or (B, d) for samples (B, ...); or actions."""
-
-    def query(self, x: Tensor, task_id: Tensor | None, limit: int) -> Tensor | None:
-        """The samples of a window (n, ...) whose labels to ask for, as indices; None leaves it to the setting."""
-
-    def acquire(self, offer: Any) -> Iterable[int] | None:
-        """The samples to buy of each slice (S,), out of an `Offer`; None leaves it to the setting."""
 
     def on_finish(self, results: Results) -> None:
         """The run is over."""

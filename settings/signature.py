@@ -12,7 +12,7 @@ from redwood.core.errors import RedwoodError
 from redwood.core.schema import ANYTHING, ListOf, MapOf, Number, Record, Text, check
 from redwood.core.state import State
 from redwood.settings.base import Setting
-from redwood.settings.classes import Classes
+from redwood.settings.data.classes import Classes
 from redwood.settings.protocols import Stream
 
 _COUNT = Number(low=0, whole=True)

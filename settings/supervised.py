@@ -14,18 +14,17 @@ from redwood.core.errors import InvalidOptionError, NotApplicableError
 from redwood.settings.base import Setting
 from redwood.settings.data.columns import Columns
 from redwood.settings.data.combine import check_classes_in_common, combine
-from redwood.settings.data.conversion import checked_source
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.image_folder import with_images_like
-from redwood.settings.data.parts import DATA, DataSource
-from redwood.settings.earlier import Earlier
+from redwood.settings.data.parts import DATA
 from redwood.settings.eval_tasks import EVAL_TASKS_WITH_CURVES
-from redwood.settings.phase import Phase
-from redwood.settings.sharded_stream import ShardedStream
+from redwood.settings.streams.extended import Earlier
+from redwood.settings.streams.phase import Phase
+from redwood.settings.streams.sharded_stream import ShardedStream
+from redwood.settings.streams.supervised_stream import SupervisedStream
 from redwood.settings.streams.task_lists import OfSeveralDataSets
 from redwood.settings.streams.tasks import STREAMS
 from redwood.settings.streams.transitions import TRANSITIONS, Blurry
-from redwood.settings.supervised_stream import SupervisedStream
 from redwood.settings.table import name_of_setting
 
 
@@ -43,7 +42,6 @@ class SupervisedSetting(Setting, labels=True):
     stream: Any = STREAMS.chosen("auto")  # how the data is cut into tasks
     nb_tasks: int | None = None  # number of tasks (default: 5; tasks, s_*: all from --first_task on)
     transition: Any = TRANSITIONS.chosen("gradual")  # how one task follows another
-    background: Any = ""  # data set without classes of interest, for methods that learn a negative class
     batch_size: int = 32  # samples per mini-batch of one worker
     passes: int = cast("int", None)  # times each sample is presented (default: 20; online settings: 1)
     validation: float = 0.0  # share of each task's training samples held out for validation
@@ -54,7 +52,6 @@ class SupervisedSetting(Setting, labels=True):
         # What an earlier run hands on, see `after`; no option, and not for methods.
         self._earlier: Earlier | None = None
         super().__post_init__()
-        self.background = checked_source(self.background)
         self.passes = self.resolve("passes", self.passes, default=20)
         check_range(self, "passes", 1, 1_000_000)
         check_range(self, "batch_size", 1)
@@ -64,6 +61,11 @@ class SupervisedSetting(Setting, labels=True):
         if isinstance(self.stream, OfSeveralDataSets):
             self.stream.check_dataset(self.dataset.source, type(self).dataset)
         self._check_columns()
+
+    @property
+    def phases_accumulate(self) -> bool:
+        """Whether a phase holds the samples of the phases before, too."""
+        return self.assumptions.past_accessible
 
     @property
     def delay(self) -> int:
@@ -110,16 +112,13 @@ class SupervisedSetting(Setting, labels=True):
     @cached_property
     def _stream(self) -> SupervisedStream:
         self.check_not_a_view("The stream")
-        background = None
-        if self.background:
-            background = cast("DataSource", DATA.make(self.background)).load(self.data_dir, self.seed)
         if isinstance(self.stream, OfSeveralDataSets):
             data, names = self._joined(self.stream)
-            return self.stream_type(self, data, names, background=background)
+            return self.stream_type(self, data, names)
         data, earlier = self._load(), self._earlier
         if earlier is not None and not self.dataset.side:
             data = with_images_like(data, earlier.observation_space.shape)
-        return self.stream_type(self, data, earlier=earlier, background=background)
+        return self.stream_type(self, data, earlier=earlier)
 
     def _load(self) -> Dataset:
         """The data of the option `dataset`."""
@@ -144,12 +143,8 @@ class SupervisedSetting(Setting, labels=True):
             NotApplicableError: If a run under this setting cannot be extended.
             InvalidOptionError: If an option contradicts that.
         """
-        name = name_of_setting(type(self))
-        if self.stream_type not in (SupervisedStream, ShardedStream) or self.assumptions.recurring:
-            raise NotApplicableError(
-                f"A run under {name} cannot be extended, as it decides itself which samples come; extend a run under "
-                "class_incremental or a setting like it."
-            )
+        if self.stream_type not in (SupervisedStream, ShardedStream):
+            raise not_to_be_extended(self)
         whole = {
             f"--stream {STREAMS.text_of(self.stream)}": isinstance(self.stream, OfSeveralDataSets),
             "--transition blurry": isinstance(self.transition, Blurry),
@@ -162,8 +157,8 @@ class SupervisedSetting(Setting, labels=True):
             )
         if self.assumptions.past_accessible and earlier.known is None:
             raise NotApplicableError(
-                f"Under {name} each phase holds the data of earlier tasks, which is gone; put it back, or start from a "
-                "run under class_incremental."
+                f"Under {name_of_setting(type(self))} each phase holds the data of earlier tasks, which is gone; put "
+                "it back, or start from a run under class_incremental."
             )
         extended = copy.copy(self)
         for name in ("_stream", "observation_space", "action_space"):
@@ -197,3 +192,11 @@ class SupervisedSetting(Setting, labels=True):
     def hidden_fields(self) -> frozenset[str]:
         """Where boundaries are not announced, the number of tasks."""
         return frozenset() if self.assumptions.boundaries else frozenset({"nb_tasks"})
+
+
+def not_to_be_extended(setting: SupervisedSetting) -> NotApplicableError:
+    """The error for a run that is to go on with further tasks, under a setting that decides which samples come."""
+    return NotApplicableError(
+        f"A run under {name_of_setting(type(setting))} cannot be extended, as it decides itself which samples come; "
+        "extend a run under class_incremental or a setting like it."
+    )

@@ -1,14 +1,17 @@
-"""The table of all settings: where the class of each key is.
+"""The table of the settings: where the class of each key is.
 
-This file imports no setting and no heavy library, so that `--help` and `list` answer at once.
+This file imports no setting and no heavy library, so that `--help` and `list` answer at once. Settings of a branch
+stand in the table of the branch, `branches/NAME/table.py`.
 """
 
+from redwood.core.branches import OF_SETTINGS, own_branches
 from redwood.core.registry import known_names, reference_of
 
-SETTINGS: dict[str, str] = {
+ENTRY_POINTS = OF_SETTINGS  # other packages add settings under this name
+
+_OF_THE_TRUNK = {
     "continual": "redwood.settings.tree:ContinualSetting",
     "task_agnostic": "redwood.settings.tree:TaskAgnosticSetting",
-    "osaka": "redwood.settings.osaka.setting:OsakaSetting",
     "class_incremental": "redwood.settings.tree:ClassIncrementalSetting",
     "domain_incremental": "redwood.settings.tree:DomainIncrementalSetting",
     "task_incremental": "redwood.settings.tree:TaskIncrementalSetting",
@@ -20,14 +23,11 @@ SETTINGS: dict[str, str] = {
     "online_domain_incremental": "redwood.settings.tree:OnlineDomainIncrementalSetting",
     "online_task_incremental": "redwood.settings.tree:OnlineTaskIncrementalSetting",
     "online_traditional": "redwood.settings.tree:OnlineTraditionalSetting",
-    "label_budget": "redwood.settings.tree:LabelBudgetSetting",
     "distributed_class_incremental": "redwood.settings.tree:DistributedClassIncrementalSetting",
     "distributed_domain_incremental": "redwood.settings.tree:DistributedDomainIncrementalSetting",
     "distributed_task_incremental": "redwood.settings.tree:DistributedTaskIncrementalSetting",
     "distributed_traditional": "redwood.settings.tree:DistributedTraditionalSetting",
     "distributed_online_class_incremental": "redwood.settings.tree:DistributedOnlineClassIncrementalSetting",
-    "federated_class_incremental": "redwood.settings.federated:FederatedClassIncrementalSetting",
-    "acquisition": "redwood.settings.acquisition.setting:AcquisitionSetting",
     "continual_rl": "redwood.settings.rl.tree:ContinualRLSetting",
     "task_agnostic_rl": "redwood.settings.rl.tree:TaskAgnosticRLSetting",
     "incremental_rl": "redwood.settings.rl.tree:IncrementalRLSetting",
@@ -39,8 +39,10 @@ SETTINGS: dict[str, str] = {
     "distributed_traditional_rl": "redwood.settings.rl.tree:DistributedTraditionalRLSetting",
 }
 
-# Other packages add settings under this name.
-ENTRY_POINTS = "redwood.settings"
+# Those of redwood's own branches follow.
+SETTINGS: dict[str, str] = _OF_THE_TRUNK | {
+    key: reference for branch in own_branches().values() for key, reference in branch.settings.items()
+}
 
 
 def known_settings() -> dict[str, str]:

@@ -1,19 +1,16 @@
 """The nodes of the supervised branch of the tree: each class names the assumptions that it adds."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from typing_extensions import override
 
 from redwood.core.checks import check_range
-from redwood.core.errors import InvalidOptionError
 from redwood.settings.assumptions import Context, Range, TaskIds
 from redwood.settings.base import Setting
-from redwood.settings.requested_stream import RequestedStream
-from redwood.settings.sharded_stream import ShardedStream, concentration_of
+from redwood.settings.streams.sharded_stream import ShardedStream, concentration_of
+from redwood.settings.streams.supervised_stream import SupervisedStream
 from redwood.settings.supervised import SupervisedSetting
-from redwood.settings.supervised_stream import SupervisedStream
 
 
 class ContinualSetting(SupervisedSetting):
@@ -86,27 +83,6 @@ class OnlineTaskIncrementalSetting(TaskIncrementalSetting, OnlineClassIncrementa
 
 class OnlineTraditionalSetting(TraditionalSetting, OnlineClassIncrementalSetting):
     """Ordinary supervised learning in one pass."""
-
-
-@dataclass
-class LabelBudgetSetting(
-    OnlineClassIncrementalSetting, predict_first=True, labels_on_request=True, workers=Range(1, 1)
-):
-    """Class-incremental learning in one pass, in which a method may ask for a share of the labels of each phase."""
-
-    stream_type: ClassVar[type[SupervisedStream]] = RequestedStream
-    unused_options: ClassVar[Mapping[str, str]] = {
-        "validation": "whose --label_budget does not count the labels of held-out samples"
-    }
-
-    batch_size: int = 4  # labels per mini-batch: the fewer, the more often labels are asked for
-    label_budget: float = 0.1  # share of the labels of each phase that a method may ask for
-
-    @override
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 < self.label_budget <= 1:
-            raise InvalidOptionError(f"--label_budget {self.label_budget} has to be greater than 0 and at most 1.")
 
 
 class Distributed(Setting, workers=Range(2)):

@@ -15,8 +15,8 @@ from redwood.settings import SETTINGS, get_setting
 from redwood.settings.assumptions import Assumptions, Context, TaskIds
 from redwood.settings.base import Setting
 from redwood.settings.batch import Batch
-from redwood.settings.phase import Phase
-from redwood.settings.results import Results
+from redwood.settings.scores.results import Results
+from redwood.settings.streams.phase import Phase
 from redwood.settings.supervised import SupervisedSetting
 from tests.methods.helpers import one_sentence
 from tests.small_runs import kind_of_stream, run_here, small_setting

@@ -13,8 +13,8 @@ from redwood.engine.run import Run
 from redwood.methods.base import Method
 from redwood.settings.base import Setting
 from redwood.settings.batch import Batch
-from redwood.settings.phase import Phase
-from redwood.settings.results import Results
+from redwood.settings.scores.results import Results
+from redwood.settings.streams.phase import Phase
 from redwood.settings.supervised import SupervisedSetting
 from tests.leak_check import finds_test_data
 from tests.samples import numbered

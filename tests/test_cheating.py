@@ -3,7 +3,7 @@
 What no Python program can prevent is left out: closures, running frames, the garbage collector and a setting of the
 same options that a method makes itself. Nor is that a method scores the labels of a batch as its own predictions: they
 come with it. Cheats that look where they should not are in `test_cheating_by_looking.py`; scores that a phase refuses
-are in `settings/test_phase.py`.
+are in `settings/streams/test_phase.py`.
 """
 
 import copy

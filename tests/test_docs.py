@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from redwood.branches.ctrl.pools import CTRL_STREAMS
 from redwood.experiments.suites.choice import FOLDER as SUITES
 from redwood.methods import AGENT_PARTS, METHODS, get_method
 from redwood.methods.agents.agent import Agent
 from redwood.settings import SETTINGS, get_setting
-from redwood.settings.data.ctrl import CTRL_STREAMS
 from redwood.settings.data.drift import CONTEXTS
 from redwood.settings.data.task_list import ENTRIES
 

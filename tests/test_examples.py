@@ -15,7 +15,7 @@ import torch
 from redwood.buffers import AsyncRehearsalBuffer
 from redwood.methods import get_method
 from redwood.methods.baselines import Random
-from redwood.settings import get_setting
+from redwood.settings import Results, get_setting
 from redwood.settings.tree import CumulativeSetting, Online, OnlineClassIncrementalSetting, TaskIncrementalSetting
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -26,6 +26,7 @@ TESTED = {
     "label_smoothing",
     "nearest_mean",
     "new_setting",
+    "noisy_labels",
     "own_environment",
     "own_network_and_data",
     "plain_pytorch",
@@ -52,6 +53,21 @@ def test_a_method_in_one_file_applies_to_a_setting_that_it_never_heard_of() -> N
     assert results.objective > 0.8
     assert results.config["epsilon"] == 0.2
     assert results.method.endswith("label_smoothing.py:LabelSmoothing")
+
+
+def test_an_assumption_a_stream_and_results_of_ones_own(tmp_path: Path) -> None:
+    setting = get_setting(f"{EXAMPLES / 'noisy_labels.py'}:NoisyLabels")
+    assert "noisy_labels" in setting.assumptions
+    served = setting(nb_tasks=2, noise=0.6, passes=1)
+    shown = [torch.cat([batch.y for batch in phase.train]) for phase in served.phases()]
+    results = served.apply(Random(), quiet=True, run_dir=str(tmp_path))
+    first, last = results.to_dict()["wrong_labels"]
+    assert 0.1 < first < last < 0.6
+    # Labels are exchanged within a task, so the counts stay.
+    true = [torch.cat([batch.y for batch in phase.train]) for phase in setting(nb_tasks=2, noise=0.0).phases()]
+    assert all(torch.equal(one.bincount(), other.bincount()) for one, other in zip(shown, true, strict=True))
+    assert type(Results.load(tmp_path / "results.json")) is type(results)
+    assert [rows.title for rows in results.further_rows()] == ["wrong labels (%) of task"]
 
 
 def test_a_new_setting_joins_the_promises_of_its_parents() -> None:

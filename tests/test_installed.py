@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 import redwood
-from redwood.experiments.runner import RUNS
+from redwood.experiments.runs.runner import RUNS
 
 ROOT = Path(__file__).parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())

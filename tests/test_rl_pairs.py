@@ -9,7 +9,7 @@ import torch
 from redwood.methods import get_method
 from redwood.settings import SETTINGS, get_setting
 from redwood.settings.base import why_not_applicable
-from redwood.settings.results import Results
+from redwood.settings.scores.results import Results
 from tests.methods.agents.parts import WITH_PARTS, joined
 from tests.methods.agents.runs import SMALL
 from tests.small_runs import comparable, once, run_here

@@ -12,8 +12,8 @@ from redwood.core.errors import DataError
 from redwood.core.seeding import generator
 from redwood.core.state import State
 from redwood.settings.batch import Batch
-from redwood.settings.phase import Phase
 from redwood.settings.streams.order import batch_cuts
+from redwood.settings.streams.phase import Phase
 from redwood.settings.supervised import SupervisedSetting
 
 
@@ -125,7 +125,7 @@ class ShardPhase(Phase):
     def __init__(self, train: ShardLoader, task_classes: Mapping[int, tuple[int, ...]] | None) -> None:
         self.index, self.task_id, self.task_classes = 0, None, task_classes
         self.train, self.validation = train, None  # type: ignore[assignment]
-        self.asks, self.pretraining, self.background = False, False, None
+        self.asks = False
 
     def score(self, predictions: Tensor, batch: Batch) -> None:
         """Count nothing: the mixture has been scored on these samples before."""

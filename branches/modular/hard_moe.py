@@ -20,7 +20,7 @@ from redwood.core.state import State, count_bytes
 from redwood.core.workers import sum_over_workers
 from redwood.methods.training.step import Step
 from redwood.settings.assumptions import Context
-from redwood.settings.phase import Phase
+from redwood.settings.streams.phase import Phase
 from redwood.settings.supervised import SupervisedSetting
 from redwood.settings.tree import ClassIncrementalSetting
 

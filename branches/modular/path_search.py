@@ -29,7 +29,7 @@ from redwood.methods.training.layers import evaluating
 from redwood.methods.training.optimizers import OPTIMIZERS
 from redwood.methods.training.step import Step
 from redwood.settings.batch import Batch
-from redwood.settings.phase import Phase
+from redwood.settings.streams.phase import Phase
 from redwood.settings.supervised import SupervisedSetting
 
 # Trials but the first draw from these ranges (Bornschein et al., 2023, section 4).

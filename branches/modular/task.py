@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from redwood.core.seeding import generator
 from redwood.core.workers import gather_objects
 from redwood.settings.batch import Batch
-from redwood.settings.phase import Phase
+from redwood.settings.streams.phase import Phase
 
 # Bornschein et al. (2023) look at up to 10,000 samples to choose a network to start from.
 MOST_SEEN = 10_000

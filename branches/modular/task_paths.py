@@ -21,7 +21,7 @@ from redwood.methods.base import Composition
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.networks.parts import GivenNetwork
 from redwood.methods.training.layers import evaluating, set_dropout
-from redwood.settings.results import Results
+from redwood.settings.scores.results import Results
 from redwood.settings.supervised import SupervisedSetting
 from redwood.settings.tree import TaskIncrementalSetting
 

@@ -18,8 +18,8 @@ from redwood.engine.figures.drawing import (
     title_run,
 )
 from redwood.engine.names import task_in_words
-from redwood.settings.results import Results
 from redwood.settings.scores.cost import USES
+from redwood.settings.scores.results import Results
 
 _ROOM = 1.04  # for markers at the end of a scale
 _MAX_NAMED_PHASES = 10

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from redwood.core.files import replacing
 from redwood.engine.names import has_short_names, task_label, title_name
-from redwood.settings.results import Results
 from redwood.settings.scores.measure import Measure
+from redwood.settings.scores.results import Results
 
 # Okabe & Ito's colours, which people with any colour vision can tell apart; black is kept for averages, and their
 # yellow is darkened, as it would be lost on white.

@@ -5,7 +5,7 @@ import os
 import numpy as np
 
 from redwood.engine.figures.drawing import COLOURS, new_figure, save_figure, scale_of, style_axes, title_run
-from redwood.settings.results import Results
+from redwood.settings.scores.results import Results
 
 _ROOM = 1.04  # for markers at the end of a scale
 

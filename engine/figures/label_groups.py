@@ -13,8 +13,8 @@ from redwood.engine.figures.drawing import (
     style_axes,
     title_run,
 )
-from redwood.settings.multi_label_results import MultiLabelResults
 from redwood.settings.scores.label_sets import ALL
+from redwood.settings.scores.multi_label_results import MultiLabelResults
 
 _PANELS = {"map": "mAP (%)", "cf1": "per-class F1 (%)", "of1": "overall F1 (%)"}
 

@@ -4,8 +4,9 @@ The suffix of the file decides the format (png, pdf, svg, ...). Tasks are number
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -31,18 +32,14 @@ from redwood.engine.figures.drawing import (
 )
 from redwood.engine.figures.label_curve import plot_label_curve
 from redwood.engine.figures.label_groups import plot_label_groups
-from redwood.engine.figures.purchases import plot_purchases
-from redwood.engine.figures.since_switch import plot_since_switch
 from redwood.engine.figures.slices import plot_slices
 from redwood.engine.figures.tested_curves import has_test_curves, plot_test_curves
 from redwood.engine.figures.timeline import plot_timeline
 from redwood.engine.names import task_in_words, task_label
-from redwood.settings.acquisition.results import AcquisitionResults
-from redwood.settings.multi_label_results import MultiLabelResults
-from redwood.settings.osaka.results import OsakaResults
-from redwood.settings.results import Results
 from redwood.settings.rl.results import ReturnResults
 from redwood.settings.scores.measure import RETURN, Measure
+from redwood.settings.scores.multi_label_results import MultiLabelResults
+from redwood.settings.scores.results import Results
 
 # More tasks than this are told apart by a colour bar, or shown without the numbers in the cells.
 _MAX_LABELLED_TASKS = 10
@@ -52,25 +49,24 @@ _ROOM = 1.04  # for markers at the end of a scale
 
 
 def draw_run(results: Results, folder: Path) -> None:
-    """Draw the pictures of a complete run into its folder."""
-    measure = results.measure.key
-    plot_accuracy_matrix(results, folder / f"{measure}_matrix.png")
-    if isinstance(results, OsakaResults):
-        plot_since_switch(results, folder / f"{measure}_curve.png")
-    elif isinstance(results, AcquisitionResults):
-        plot_purchases(results, folder / f"{measure}_curve.png")
-    else:
-        plot_accuracy_curve(results, folder / f"{measure}_curve.png")
+    """Draw the pictures of a complete run into its folder: those of every run, and `results.figures()`."""
+    key = results.measure.key
+    drawn: dict[str, Callable[[Any, Path], None]] = {
+        f"{key}_matrix.png": plot_accuracy_matrix,
+        f"{key}_curve.png": plot_accuracy_curve,
+    }
     if has_test_curves(results):
-        plot_test_curves(results, folder / "test_curves.png")
+        drawn["test_curves.png"] = plot_test_curves
     if has_cost_curve(results):
-        plot_cost_curve(results, folder / "cost_curve.png")
+        drawn["cost_curve.png"] = plot_cost_curve
     if results.slices is not None and results.slices.by != "class":
-        plot_slices(results, results.slices, folder / "slices.png")
+        drawn["slices.png"] = plot_slices
     if results.labels_used:
-        plot_label_curve(results, folder / "label_curve.png")
+        drawn["label_curve.png"] = plot_label_curve
     if isinstance(results, MultiLabelResults):
-        plot_label_groups(results, folder / "label_groups.png")
+        drawn["label_groups.png"] = plot_label_groups
+    for name, draw in {**drawn, **results.figures()}.items():
+        draw(results, folder / name)
     timeline = (results.cost.rehearsal or {}).get("timeline", ())
     if any(name == "step" for name, _, _ in timeline):
         plot_timeline(timeline, folder / "rehearsal_timeline.png")

@@ -22,7 +22,7 @@ from redwood.engine.figures.drawing import (
 from redwood.engine.figures.trade_off import draw_trade_off, has_trade_off
 from redwood.engine.names import title_name, wrapped
 from redwood.engine.pair_results import repeats_of, run_key
-from redwood.settings.results import Results, mean_and_std
+from redwood.settings.scores.results import Results, mean_and_std
 
 _ROOM = 1.04  # for markers at the end of a scale
 _BETWEEN = 0.12  # inches on either side of a panel, so that numbers behind bars keep off what stands beside them

@@ -5,21 +5,21 @@ import os
 import numpy as np
 
 from redwood.engine.figures.drawing import COLOURS, new_figure, save_figure, style_axes, title_run
-from redwood.settings.results import Results
 from redwood.settings.scores.measure import ACCURACY
-from redwood.settings.scores.slices import SliceScores
+from redwood.settings.scores.results import Results
 
 _MAX_NAMED = 30
 
 
-def plot_slices(results: Results, slices: SliceScores, path: str | os.PathLike[str]) -> None:
+def plot_slices(results: Results, path: str | os.PathLike[str]) -> None:
     """Draw a bar for each slice; a line marks the mean over the slices, which the equalised error rates refer to.
 
     Args:
-        results: The run.
-        slices: Its scores by slice.
+        results: A run with scores by slice.
         path: File to write.
     """
+    slices = results.slices
+    assert slices is not None
     panels = {"accuracy (%)": [None if value is None else ACCURACY.factor * value for value in slices.accuracy]}
     if any(value is not None for value in slices.loss):
         panels["loss"] = slices.loss

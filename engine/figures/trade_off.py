@@ -11,9 +11,9 @@ from matplotlib.transforms import ScaledTranslation, Transform
 
 from redwood.engine.figures.drawing import Look, height_of, spread, style_axes, width_of
 from redwood.engine.names import wrapped
-from redwood.settings.results import Results
 from redwood.settings.scores.measure import Measure
 from redwood.settings.scores.pareto import front
+from redwood.settings.scores.results import Results
 
 _FRONT, _OTHER = "#404040", "#8c8c8c"
 _FONT_SIZE = 7.5

@@ -17,8 +17,8 @@ import torch
 from redwood.core.errors import DataError
 from redwood.core.files import refuse_unreadable, write_atomically
 from redwood.experiments.bench.suite import Bench
-from redwood.experiments.jobs import Failure
-from redwood.settings.results import Results, installed_versions
+from redwood.experiments.launchers.jobs import Failure
+from redwood.settings.scores.results import Results, installed_versions
 
 Event: TypeAlias = Mapping[str, Any]
 EVENTS = "events"

@@ -13,18 +13,18 @@ from redwood.core.files import remove_temporaries
 from redwood.engine.folder_lock import locked
 from redwood.engine.launched import launched_processes
 from redwood.engine.signals import Stopped
-from redwood.experiments.arguments import UsageError
 from redwood.experiments.bench.events import EVENTS, events_path, read_events, write_end, write_start
 from redwood.experiments.bench.report import REPORT, report
 from redwood.experiments.bench.scores import problem_of
 from redwood.experiments.bench.suite import Bench, Suite, is_bench, is_shipped, load_suite, read_suite
-from redwood.experiments.jobs import Job, settled
+from redwood.experiments.command_line.arguments import UsageError
+from redwood.experiments.command_line.options import Options, check_arguments, parse_options
+from redwood.experiments.command_line.trust import options_of, refuse_untrusted
+from redwood.experiments.launchers.jobs import Job, settled
+from redwood.experiments.launchers.monitor import make_monitor
 from redwood.experiments.launchers.pool import Pool
 from redwood.experiments.launchers.resources import find_resources, resources_needed
-from redwood.experiments.monitor import make_monitor
-from redwood.experiments.options import Options, check_arguments, parse_options
-from redwood.experiments.runner import InterruptedRun, TerminatedRun, new_run_dir, refuse_used
-from redwood.experiments.trust import options_of, refuse_untrusted
+from redwood.experiments.runs.runner import InterruptedRun, TerminatedRun, new_run_dir, refuse_used
 from redwood.settings.base import why_not_applicable
 
 RUNS = "runs"

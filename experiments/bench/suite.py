@@ -15,10 +15,10 @@ from redwood.core.errors import RedwoodError
 from redwood.core.files import read_json, write_json
 from redwood.core.parts import flat
 from redwood.core.schema import Anything, ListOf, MapOf, Number, Record, Text, check
-from redwood.experiments.arguments import MOST_RUNS, UsageError, selection_names
-from redwood.experiments.config_file import as_arguments, load_entries
-from redwood.experiments.pairs import Pair
-from redwood.experiments.plan import lasting
+from redwood.experiments.command_line.arguments import MOST_RUNS, UsageError, selection_names
+from redwood.experiments.command_line.config_file import as_arguments, load_entries
+from redwood.experiments.command_line.pairs import Pair
+from redwood.experiments.launchers.plan import lasting
 from redwood.settings.scores.cost import Cost
 from redwood.settings.scores.measure import MEASURES
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from redwood.engine.launched import launched_processes
 from redwood.engine.run import Run
-from redwood.experiments.arguments import UsageError
+from redwood.experiments.command_line.arguments import UsageError
 from redwood.experiments.launchers.here import ThisProcess
 from redwood.experiments.launchers.launcher import Launcher
 from redwood.experiments.launchers.pool import Pool

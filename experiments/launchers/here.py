@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Self
 
-from redwood.experiments.jobs import Failure, Job, Outcome, run_job
+from redwood.experiments.launchers.jobs import Failure, Job, Outcome, run_job
 
 POLL_S = 1.0  # before a source that had no job is asked again
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol, Self
 
-from redwood.experiments.jobs import Job, Outcome
+from redwood.experiments.launchers.jobs import Job, Outcome
 
 
 class Launcher(Protocol):

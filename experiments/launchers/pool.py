@@ -13,13 +13,13 @@ from typing import Any, Self
 
 from redwood.core.child_processes import interrupts_blocked
 from redwood.core.fork_server import Copy, ForkServer
-from redwood.experiments.jobs import Failure, Job, Outcome, run_job
+from redwood.experiments.launchers.jobs import Failure, Job, Outcome, run_job
 from redwood.experiments.launchers.resources import Resources
 from redwood.experiments.launchers.worker import serve
 
 # What each run needs, of what takes long to import.
 PRELOAD = (
-    "redwood.experiments.jobs",
+    "redwood.experiments.launchers.jobs",
     "redwood.engine.launch",
     "redwood.methods.lightning",
     "redwood.engine.figures.plots",

@@ -17,8 +17,8 @@ from typing import Any, Self
 
 from redwood.core.errors import RedwoodError
 from redwood.engine.folder_lock import LOCK_FILE
-from redwood.experiments.arguments import UsageError
-from redwood.experiments.jobs import Failure, Job, Outcome
+from redwood.experiments.command_line.arguments import UsageError
+from redwood.experiments.launchers.jobs import Failure, Job, Outcome
 from redwood.experiments.launchers.slurm_task import run_task
 
 # What `--slurm` may set: options of sbatch that choose resources. All others are set here, or make no sense for arrays.

@@ -6,7 +6,7 @@ import subprocess
 from dataclasses import replace
 
 from redwood.engine.signals import Stopped, stop_signals
-from redwood.experiments.jobs import Elsewhere, Job, run_job
+from redwood.experiments.launchers.jobs import Elsewhere, Job, run_job
 from redwood.experiments.launchers.worker import print_to
 
 

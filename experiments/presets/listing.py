@@ -5,7 +5,7 @@ import textwrap
 from dataclasses import asdict
 
 from redwood.engine.terminal import Terminal, new_table
-from redwood.experiments.config_file import as_arguments
+from redwood.experiments.command_line.config_file import as_arguments
 from redwood.experiments.presets.catalog import Preset, load_presets
 
 _WIDTH = 100

@@ -14,12 +14,12 @@ from redwood.engine.pair_results import Efficiency, efficiency_of, methods_in_or
 from redwood.engine.significance import BEST, SIMILAR, UNKNOWN, WORSE, Significance, significance_of
 from redwood.experiments.report.entries import Entry, entries_of
 from redwood.experiments.report.source import FinishedRun, Source
-from redwood.settings.results import Results, mean_and_std
 from redwood.settings.rl.outcomes import Evaluations
 from redwood.settings.rl.results import ReturnResults
 from redwood.settings.scores.cost import USES
 from redwood.settings.scores.measure import ACCURACY, LABEL_GROUPS, RETURN, SUCCESS, Measure
 from redwood.settings.scores.pareto import loss_of
+from redwood.settings.scores.results import Results, mean_and_std
 
 Content: TypeAlias = dict[str, Any]
 

@@ -9,11 +9,11 @@ from typing import Any
 from redwood.core.errors import RedwoodError
 from redwood.core.parts import flat
 from redwood.engine.run import Run
-from redwood.experiments.arguments import invocation
-from redwood.experiments.config_file import as_arguments
-from redwood.experiments.pairs import Pair
+from redwood.experiments.command_line.arguments import invocation
+from redwood.experiments.command_line.config_file import as_arguments
+from redwood.experiments.command_line.pairs import Pair
 from redwood.settings.config import describe_options, is_marked
-from redwood.settings.results import Results
+from redwood.settings.scores.results import Results
 
 RESULTS, CONFIG = "results.json", "config.yaml"
 _PAIR = ("setting", "method")

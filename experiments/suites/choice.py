@@ -12,10 +12,10 @@ from typing import Any
 
 from redwood.core.parts import all_options
 from redwood.core.printable import printable
-from redwood.experiments.arguments import UsageError
 from redwood.experiments.bench.suite import Bench, Suite, read_suite
-from redwood.experiments.config_file import as_arguments
-from redwood.experiments.trust import options_of, refuse_untrusted
+from redwood.experiments.command_line.arguments import UsageError
+from redwood.experiments.command_line.config_file import as_arguments
+from redwood.experiments.command_line.trust import options_of, refuse_untrusted
 from redwood.methods.lookup import get_method
 from redwood.methods.table import AGENT_PARTS
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from redwood.core.errors import RedwoodError
 from redwood.core.parts import option_fields
-from redwood.experiments.arguments import UsageError, option_names, refuse_unknown
-from redwood.experiments.options import make_parser, owners_under, parse_options, parser_and_roots
-from redwood.experiments.pairs import Pair
+from redwood.experiments.command_line.arguments import UsageError, option_names, refuse_unknown
+from redwood.experiments.command_line.options import make_parser, owners_under, parse_options, parser_and_roots
+from redwood.experiments.command_line.pairs import Pair
 from redwood.experiments.sweeps.space import (
     Choices,
     Range,

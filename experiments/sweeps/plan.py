@@ -7,17 +7,16 @@ from typing import Self
 
 from redwood.core.errors import NotApplicableError, RedwoodError
 from redwood.core.schema import ANYTHING, ListOf, MapOf, Number, Record, Text
-from redwood.experiments.arguments import MOST_RUNS, UsageError, option_names
-from redwood.experiments.options import Options, parse_options
-from redwood.experiments.pairs import Pair
-from redwood.experiments.plan_file import read_plan, write_plan
+from redwood.experiments.command_line.arguments import MOST_RUNS, UsageError, option_names
+from redwood.experiments.command_line.options import Options, parse_options
+from redwood.experiments.command_line.pairs import Pair
+from redwood.experiments.command_line.trust import options_of, refuse_untrusted
+from redwood.experiments.launchers.plan_file import read_plan, write_plan
 from redwood.experiments.sweeps.space import Written
-from redwood.experiments.trust import options_of, refuse_untrusted
 from redwood.settings.scores.measure import MEASURES, RMSE, Measure
 
 FORMAT = 1
 FILE = "sweep.yaml"
-FOUND = "sweep.json"  # what the sweep has found
 BEST = "best"  # the folder of the best configuration, a comparison of one pair
 HELD_OUT = 0.1  # share of the training samples, unless the user says another one
 SCORE, FLOPS = "accuracy", "flops"

@@ -8,9 +8,9 @@ from math import prod
 from pathlib import Path
 
 from redwood.core.errors import RedwoodError
-from redwood.experiments.arguments import UsageError
-from redwood.experiments.config_file import load_entries
-from redwood.experiments.trust import refuse_untrusted
+from redwood.experiments.command_line.arguments import UsageError
+from redwood.experiments.command_line.config_file import load_entries
+from redwood.experiments.command_line.trust import refuse_untrusted
 
 Written = str | list[str]  # a range or comma list, or the values one by one
 Value = float | int | str

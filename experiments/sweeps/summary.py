@@ -9,7 +9,8 @@ from rich.text import Text
 
 from redwood.core.files import write_json
 from redwood.engine.terminal import NOT_DEFINED, new_table, scaled
-from redwood.experiments.sweeps.plan import FLOPS, FOUND, HELD_OUT, SCORE, SweepPlan
+from redwood.experiments.launchers.plan import FOUND
+from redwood.experiments.sweeps.plan import FLOPS, HELD_OUT, SCORE, SweepPlan
 from redwood.experiments.sweeps.space import Choices, Range, Space, show_values
 from redwood.experiments.sweeps.study import COMPLETE, FAILED, PRUNED, Tried
 from redwood.settings.scores.cost import TuningCost

@@ -16,18 +16,17 @@ from redwood.core.parts import flat
 from redwood.engine.folder_lock import locked
 from redwood.engine.launched import launched_processes
 from redwood.engine.signals import Stopped
-from redwood.experiments.arguments import UsageError, option_names
+from redwood.experiments.command_line.arguments import UsageError, option_names
+from redwood.experiments.command_line.options import Options, check_arguments, parse_options
+from redwood.experiments.command_line.pairs import Pair
 from redwood.experiments.comparison import refuse_one_id, resume_comparison
-from redwood.experiments.jobs import Failure, Job, settled
 from redwood.experiments.launchers.choice import LaunchOptions
+from redwood.experiments.launchers.jobs import Failure, Job, settled
+from redwood.experiments.launchers.monitor import make_monitor
+from redwood.experiments.launchers.plan import ComparisonPlan, is_comparison, lasting
 from redwood.experiments.launchers.resources import find_resources, resources_needed
-from redwood.experiments.monitor import make_monitor
-from redwood.experiments.options import Options, check_arguments, parse_options
-from redwood.experiments.pairs import Pair
-from redwood.experiments.plan import ComparisonPlan, is_comparison, lasting
 from redwood.experiments.report.page import REPORT, write_report
-from redwood.experiments.report.sweeps import source_of_sweep
-from redwood.experiments.runner import (
+from redwood.experiments.runs.runner import (
     InterruptedRun,
     TerminatedRun,
     label_of,
@@ -36,6 +35,7 @@ from redwood.experiments.runner import (
     refuse_used,
 )
 from redwood.experiments.sweeps.checks import count_trials, make_space, used
+from redwood.experiments.sweeps.page import source_of_sweep
 from redwood.experiments.sweeps.plan import (
     ALL_TASKS,
     BEST,
@@ -53,7 +53,7 @@ from redwood.experiments.sweeps.study import Study, Tried, require_optuna
 from redwood.experiments.sweeps.summary import Summary, announce
 from redwood.experiments.sweeps.trials import ending_of, make_job, shared_failure
 from redwood.settings.config import describe_run
-from redwood.settings.results import Results
+from redwood.settings.scores.results import Results
 
 LEAST_IN_ROUND = 4  # so that --jobs up to that many changes no trial
 

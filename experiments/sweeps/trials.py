@@ -9,12 +9,12 @@ from pathlib import Path
 from redwood.core.errors import RedwoodError
 from redwood.engine.checkpoints import read_checkpoint
 from redwood.engine.tuning import Trial
-from redwood.experiments.jobs import Failure, Job
+from redwood.experiments.launchers.jobs import Failure, Job
 from redwood.experiments.sweeps.checks import used
 from redwood.experiments.sweeps.plan import FLOPS, SCORE, SweepPlan
 from redwood.experiments.sweeps.space import as_arguments, show_values
 from redwood.experiments.sweeps.study import COMPLETE, FAILED, PRUNED, Ending, Tried
-from redwood.settings.results import Results
+from redwood.settings.scores.results import Results
 
 FOLDER = "trials"
 LEAST_COMPLETE = 5  # trials before others may end early

@@ -9,7 +9,7 @@ from redwood import __version__
 from redwood.core.errors import RedwoodError
 from redwood.core.parts import flat
 from redwood.core.printable import printable
-from redwood.experiments.config_file import load_config
+from redwood.experiments.command_line.config_file import load_config
 from redwood.experiments.trained.model import TrainedModel
 
 _USE = {

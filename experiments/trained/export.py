@@ -14,11 +14,11 @@ from torch.export import ExportedProgram
 from redwood.core.errors import InvalidOptionError, NotApplicableError, RedwoodError
 from redwood.core.files import temporary_path, write_json
 from redwood.core.printable import printable
+from redwood.experiments.runs.saved_run import EXPORTED, read_run
+from redwood.experiments.runs.tensor_file import write_state
 from redwood.experiments.trained.card import model_card
 from redwood.experiments.trained.graph import networks_of, quiet, trace
 from redwood.experiments.trained.model import TrainedModel, load
-from redwood.experiments.trained.saved_run import EXPORTED, read_run
-from redwood.experiments.trained.tensor_file import write_state
 
 FILES = {"safetensors": EXPORTED, "onnx": "model.onnx", "torch_export": "model.pt2"}
 _MOST_IN_ONE_FILE = 2**30  # an ONNX file can hold 2 GiB; the weights of a larger one lie beside it

@@ -8,13 +8,13 @@ from typing import Any, cast
 from redwood.core.errors import InvalidOptionError
 from redwood.core.parts import all_options, flat, kinds_of
 from redwood.engine.terminal import Terminal
-from redwood.experiments.arguments import UsageError, given_texts
-from redwood.experiments.config_file import as_arguments, load_config
-from redwood.experiments.options import Options, check_arguments, pair_help, parse_options
-from redwood.experiments.runner import run_pair
-from redwood.experiments.trained.continuation import continued, pair_of, plain_options, refuse_missing
-from redwood.experiments.trained.saved_run import read_run
-from redwood.experiments.trust import refuse_untrusted
+from redwood.experiments.command_line.arguments import UsageError, given_texts
+from redwood.experiments.command_line.config_file import as_arguments, load_config
+from redwood.experiments.command_line.options import Options, check_arguments, pair_help, parse_options
+from redwood.experiments.command_line.trust import refuse_untrusted
+from redwood.experiments.runs.continuation import continued, pair_of, plain_options, refuse_missing
+from redwood.experiments.runs.runner import run_pair
+from redwood.experiments.runs.saved_run import read_run
 from redwood.settings.base import Setting
 from redwood.settings.config import is_marked
 from redwood.settings.data.dataset import Dataset

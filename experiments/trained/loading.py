@@ -9,10 +9,10 @@ from redwood.core.parts import all_options, make_parts
 from redwood.core.schema import check_alike
 from redwood.core.seeding import preserved_random_state, seed_everything
 from redwood.engine.run import Run
-from redwood.experiments.config_file import as_arguments
-from redwood.experiments.options import check_arguments, parse_options
-from redwood.experiments.trained.continuation import pair_of, plain_options, refuse_missing
-from redwood.experiments.trained.saved_run import SavedRun
+from redwood.experiments.command_line.config_file import as_arguments
+from redwood.experiments.command_line.options import check_arguments, parse_options
+from redwood.experiments.runs.continuation import pair_of, plain_options, refuse_missing
+from redwood.experiments.runs.saved_run import SavedRun
 from redwood.methods.base import Method
 from redwood.settings.base import Setting
 

@@ -14,21 +14,21 @@ from torch import Tensor
 
 from redwood.core.errors import DataError, InvalidOptionError, NotApplicableError
 from redwood.core.imports import only
-from redwood.experiments.config_file import as_arguments
-from redwood.experiments.runner import execute, label_of, new_run_dir
-from redwood.experiments.trained.continuation import pair_of
+from redwood.experiments.command_line.config_file import as_arguments
+from redwood.experiments.command_line.trust import refuse_untrusted
+from redwood.experiments.runs.continuation import pair_of
+from redwood.experiments.runs.runner import execute, label_of, new_run_dir
+from redwood.experiments.runs.saved_run import read_run
 from redwood.experiments.trained.extend import extended_options
 from redwood.experiments.trained.loading import make_method, restore
-from redwood.experiments.trained.saved_run import read_run
-from redwood.experiments.trust import refuse_untrusted
 from redwood.methods.base import Method
 from redwood.settings.assumptions import TaskIds
 from redwood.settings.base import Setting
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.folders import GreyFiles, ImageFiles
 from redwood.settings.data.form import is_grey, stored_alike, with_channel
-from redwood.settings.results import Results
 from redwood.settings.scores.answers import check_form, check_values
+from redwood.settings.scores.results import Results
 from redwood.settings.signature import Signature
 
 BATCH = 512

@@ -35,10 +35,10 @@ from redwood.methods.agents.task_input import TASK_INPUTS, OneHotTask, choose_ta
 from redwood.methods.agents.update_flops import UpdateFlops
 from redwood.methods.base import Composition, Method
 from redwood.methods.table import AGENT_PARTS, references
-from redwood.settings.results import Results
 from redwood.settings.rl.phase import ReinforcementPhase
 from redwood.settings.rl.tree import ContinualRLSetting
 from redwood.settings.rl.types import Array, Space
+from redwood.settings.scores.results import Results
 
 if TYPE_CHECKING:
     from redwood.methods.agents.state import Algorithm

@@ -18,7 +18,7 @@ from redwood.methods.base import Composition
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.training.layers import evaluating, set_dropout, without_warning_of_frozen_parts
 from redwood.methods.training.step import Step
-from redwood.settings.phase import Phase
+from redwood.settings.streams.phase import Phase
 from redwood.settings.tree import ClassIncrementalSetting
 
 

@@ -15,7 +15,7 @@ from redwood.methods.architecture.masked_update import MaskedUpdate
 from redwood.methods.architecture.network_per_phase import NetworkPerPhase
 from redwood.methods.networks.units import Units, as_units
 from redwood.methods.training.step import Step
-from redwood.settings.phase import Phase
+from redwood.settings.streams.phase import Phase
 from redwood.settings.supervised import SupervisedSetting
 
 # Bounds of s * e and of e in the authors' code: beyond them, cosh overflows and gates no longer learn.

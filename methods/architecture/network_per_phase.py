@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.training.layers import evaluating
-from redwood.settings.phase import Phase
+from redwood.settings.streams.phase import Phase
 from redwood.settings.supervised import SupervisedSetting
 from redwood.settings.tree import TaskIncrementalSetting
 

@@ -19,7 +19,7 @@ from redwood.methods.architecture.masked_update import (
 )
 from redwood.methods.architecture.network_per_phase import NetworkPerPhase
 from redwood.methods.training.step import Step
-from redwood.settings.phase import Phase
+from redwood.settings.streams.phase import Phase
 from redwood.settings.supervised import SupervisedSetting
 
 

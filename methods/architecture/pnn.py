@@ -20,7 +20,7 @@ from redwood.methods.networks.last_layer import head_of, modules_in_order, zero_
 from redwood.methods.networks.row import Layer, as_row, is_row, layers_of, parts_of
 from redwood.methods.networks.trainable import blocks_of
 from redwood.methods.training.layers import evaluating, set_dropout, without_warning_of_frozen_parts
-from redwood.settings.phase import Phase
+from redwood.settings.streams.phase import Phase
 
 
 class ProgressiveNetwork(nn.Module):

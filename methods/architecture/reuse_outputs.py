@@ -14,7 +14,7 @@ from redwood.methods.distillation.teacher import classes_of
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.networks.last_layer import CHUNK, output_layer
 from redwood.methods.training.layers import evaluating
-from redwood.settings.phase import Phase
+from redwood.settings.streams.phase import Phase
 from redwood.settings.supervised import SupervisedSetting
 from redwood.settings.tree import ClassIncrementalSetting
 

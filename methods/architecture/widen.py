@@ -22,7 +22,7 @@ from redwood.methods.base import Composition
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.training.optimizers import bare_optimizer
 from redwood.methods.training.step import Step
-from redwood.settings.phase import Phase
+from redwood.settings.streams.phase import Phase
 from redwood.settings.supervised import SupervisedSetting
 from redwood.settings.tree import ContinualSetting
 

@@ -17,7 +17,7 @@ from redwood.methods.lightning import LightningMethod
 from redwood.methods.networks.last_layer import output_layer
 from redwood.methods.training.layers import evaluating
 from redwood.methods.training.step import Step
-from redwood.settings.phase import Phase
+from redwood.settings.streams.phase import Phase
 from redwood.settings.supervised import SupervisedSetting
 from redwood.settings.tree import ClassIncrementalSetting
 

@@ -15,7 +15,7 @@ from redwood.methods.distillation.losses import DIVERGENCES
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.training.flops import FlopMeter
 from redwood.methods.training.step import Step
-from redwood.settings.phase import Phase
+from redwood.settings.streams.phase import Phase
 from redwood.settings.supervised import SupervisedSetting
 from redwood.settings.tree import ClassIncrementalSetting
 

@@ -21,10 +21,9 @@ from redwood.methods.replay.replay import add_incoming
 from redwood.methods.training.optimizers import OPTIMIZERS, Sgd
 from redwood.methods.training.schedules import LR_SCHEDULES
 from redwood.methods.training.step import Step
-from redwood.methods.training.unlabelled import refuse_unlabelled_losses
 from redwood.settings.batch import Batch
-from redwood.settings.phase import Phase
 from redwood.settings.streams.order import batch_cuts
+from redwood.settings.streams.phase import Phase
 from redwood.settings.supervised import SupervisedSetting
 from redwood.settings.tree import ContinualSetting
 
@@ -126,7 +125,6 @@ class GDumb(BufferOptions, LightningMethod):
     @override
     def configure(self, setting: SupervisedSetting) -> None:
         super().configure(setting)
-        refuse_unlabelled_losses(self, reason="which trains on stored samples alone")
         self.check_place()
         size = self.own_share(self.run.saved_by)
         buffer = self.make_buffer("buffer", setting.seed, GreedyBalanced(), "uniform", **size)

@@ -8,7 +8,7 @@ from typing_extensions import override
 from redwood.core.checks import check_positive
 from redwood.core.errors import InvalidOptionError
 from redwood.core.parts import Kind, Part
-from redwood.settings.phase import Phase
+from redwood.settings.streams.phase import Phase
 
 
 @dataclass

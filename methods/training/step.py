@@ -143,8 +143,6 @@ def take_step(method: "LightningMethod", step: Step, scorer: "OnlineScorer") -> 
         scorer.score(step, outputs=None)
     samples = step.batch.x
     loss = method.loss(step)
-    if step.unlabelled is not None:
-        loss = loss + method.unlabelled.loss(method, step.unlabelled)
     if step.first_pass and scorer.reuses_outputs:
         scorer.score(step, step.outputs if step.outputs_of is samples else None)
     method.after_loss(step)

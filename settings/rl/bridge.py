@@ -14,8 +14,8 @@ from typing_extensions import override
 from redwood.core.errors import NotApplicableError
 from redwood.settings.rl.environments import EnvironmentMaker
 from redwood.settings.rl.types import Array, Options, ResetResult, Space, StepResult
+from redwood.settings.streams.supervised_stream import SupervisedStream
 from redwood.settings.supervised import SupervisedSetting
-from redwood.settings.supervised_stream import SupervisedStream
 
 PREFIX = "supervised:"
 

@@ -9,9 +9,9 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from redwood.core.errors import InvalidOptionError
-from redwood.settings.results import Results
 from redwood.settings.rl.bridge import PREFIX
 from redwood.settings.rl.results import Reference, ReturnResults, plain_values
+from redwood.settings.scores.results import Results
 
 FRESH = "scratch"  # the part of a method that starts a new agent for each task
 SAME = ("steps_per_task", "max_episode_steps")  # with the tasks, they decide what can be learned

@@ -1,7 +1,7 @@
 """Results of reinforcement runs: returns instead of accuracies, and scores relative to a single-task reference."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from redwood.settings.results import Results
+from redwood.core.schema import ANYTHING, ListOf, Number, Spec
 from redwood.settings.rl.metrics import (
     area_under_curve,
     areas_of_trained,
@@ -23,8 +23,9 @@ from redwood.settings.rl.metrics import (
     performance_over_time,
     zero_shot_transfer,
 )
-from redwood.settings.rl.outcomes import Evaluations
+from redwood.settings.rl.outcomes import EVALUATIONS, Evaluations
 from redwood.settings.scores.measure import RETURN, Measure
+from redwood.settings.scores.results import Results
 
 Reference: TypeAlias = dict[str, list[float | None]]  # `returns` (T,) and areas (T,) of a single-task reference
 
@@ -44,8 +45,11 @@ class ReturnResults(Results):
     """
 
     measure: ClassVar[Measure] = RETURN
-    own_entries: ClassVar[tuple[str, ...]] = ("random_return", "reference")
-    optional_entries: ClassVar[tuple[str, ...]] = ("evaluations",)
+    own_entries: ClassVar[Mapping[str, Spec]] = {
+        "random_return": ListOf(Number(), optional=True),
+        "reference": ANYTHING,
+    }
+    optional_entries: ClassVar[Mapping[str, Spec]] = {"evaluations": EVALUATIONS}
 
     reference: Reference | None = None
     evaluations: Evaluations | None = None

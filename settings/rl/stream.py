@@ -16,7 +16,6 @@ from redwood.settings.assumptions import Assumptions, Context, TaskIds
 from redwood.settings.config import describe_options
 from redwood.settings.eval_tasks import EvalTasks
 from redwood.settings.protocols import FixedStream, Learner
-from redwood.settings.results import Results
 from redwood.settings.rl.actions import random_actions
 from redwood.settings.rl.budget import OnlineReturn, Steps
 from redwood.settings.rl.environment import HiddenEnvironment, TaskEnvironment, hide
@@ -30,6 +29,7 @@ from redwood.settings.rl.reference import Wanted, read_reference
 from redwood.settings.rl.results import Reference, ReturnResults
 from redwood.settings.rl.tasks import Blending, Drifting, Fixed, RandomPerEpisode, Schedule, Switching, Task
 from redwood.settings.rl.types import Space
+from redwood.settings.scores.results import Results
 from redwood.settings.scores.task_scores import Scores
 
 

@@ -30,18 +30,12 @@ def check_suits(setting: str, data: Dataset, validation: float, *, adds_classes:
         )
 
 
-def check_learner(method: Learner, data: Dataset, *, has_background: bool) -> None:
-    """Check that a method predicts what a data set asks for, and uses the background samples that are given.
+def check_learner(method: Learner, data: Dataset) -> None:
+    """Check that a method predicts what a data set asks for.
 
     Raises:
-        InvalidOptionError: If there are background samples, and the method does not use them.
         NotApplicableError: If numbers or label sets are to be predicted, and the method cannot.
     """
-    if has_background and not method.uses_background:
-        raise InvalidOptionError(
-            f"--background has no effect on {method.reference()}, which learns no negative class; leave it out, or "
-            f"use background+{method.reference()}."
-        )
     if data.is_multi_label and not method.multi_label:
         raise NotApplicableError(
             f"{method.reference()} predicts one class, but samples of {data.name} have several labels; "

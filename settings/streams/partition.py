@@ -17,9 +17,8 @@ def dirichlet_owners(classes: Tensor, quotas: Sequence[int], alpha: float, seed:
 
     Part w draws its preferences for the classes, p_w ~ Dirichlet(alpha * q), where q are the shares of the classes in
     all samples. It fills its quota with samples of classes drawn from p_w, without replacement. Where a class is used
-    up, the preferences for the others count alone (Hsu et al., 2019, "Measuring the Effects of Non-Identical Data
-    Distribution for Federated Visual Classification", section 3). All parts draw at once. If they ask for more samples
-    of a class than there are, chance decides which of their requests are met.
+    up, the preferences for the others count alone (Hsu et al., 2019, arXiv:1909.06335, section 3). All parts draw
+    at once. If they ask for more samples of a class than there are, chance decides which of their requests are met.
 
     Args:
         classes: Class of each sample (n,), integers.

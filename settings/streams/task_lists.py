@@ -1,11 +1,11 @@
-"""Streams whose tasks are parts of several data sets: a list of them, or those of CTrL."""
+"""Streams whose tasks are parts of several data sets, such as a list of them."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -13,8 +13,6 @@ from typing_extensions import override
 
 from redwood.core.checks import check_range
 from redwood.core.errors import InvalidOptionError
-from redwood.settings.assumptions import TaskIds
-from redwood.settings.data.ctrl import ctrl_stream, find_pool
 from redwood.settings.data.dataset import Dataset, are_numbers
 from redwood.settings.data.task_list import read_task_list, views_of_names
 from redwood.settings.data.views import View
@@ -117,75 +115,6 @@ class TaskList(OfSeveralDataSets):
     @override
     def views(self, dataset: str, load: Callable[[str], Dataset], seed: int, nb_tasks: int | None) -> list[View]:
         return read_task_list(Path(self.stream_file)) if self.stream_file else views_of_names(dataset)
-
-
-@dataclass
-class CtrlStream(OfSeveralDataSets):
-    """A stream of CTrL, which probes one ability (Veniat et al., 2021)."""
-
-    concepts: str = "digits"  # what tasks are made of: digits, ctrl (CIFAR-10, MNIST, ...), or a YAML file
-
-    @classmethod
-    @override
-    def why_unsuitable(cls, owner: Any) -> str | None:
-        return "which tells no task ids at test" if owner.assumptions.task_ids < TaskIds.TEST else None
-
-    @override
-    def called(self, dataset: str) -> str:
-        return f"{STREAMS.name_of(type(self))}:{Path(self.concepts).stem}"
-
-    @override
-    def check_dataset(self, dataset: object, usual: object) -> None:
-        if dataset != usual:
-            raise InvalidOptionError(
-                f"--dataset {getattr(dataset, 'name', dataset)} contradicts --stream {STREAMS.name_of(type(self))}, "
-                f"which is made of --concepts {self.concepts}; leave it out."
-            )
-
-    @override
-    def usual_image_size(self, seed: int) -> int:
-        return find_pool(self.concepts, seed).image_size
-
-    @override
-    def views(self, dataset: str, load: Callable[[str], Dataset], seed: int, nb_tasks: int | None) -> list[View]:
-        pool, least = find_pool(self.concepts, seed), self.first_task + (nb_tasks or 0)
-        return ctrl_stream(STREAMS.name_of(type(self)), pool, load, seed, least)
-
-
-@STREAMS.register("s_minus")
-@dataclass
-class SMinus(CtrlStream):
-    """Direct transfer: the first task comes back, smaller."""
-
-
-@STREAMS.register("s_plus")
-@dataclass
-class SPlus(CtrlStream):
-    """Update of knowledge: the first task comes back, larger."""
-
-
-@STREAMS.register("s_in")
-@dataclass
-class SIn(CtrlStream):
-    """Other inputs: the first task comes back, inverted."""
-
-
-@STREAMS.register("s_out")
-@dataclass
-class SOut(CtrlStream):
-    """Other outputs: the first task comes back with other labels."""
-
-
-@STREAMS.register("s_pl")
-@dataclass
-class SPl(CtrlStream):
-    """Plasticity: a large task after unrelated ones."""
-
-
-@STREAMS.register("s_long")
-@dataclass
-class SLong(CtrlStream):
-    """Scale: a hundred tasks or more."""
 
 
 def _shared_outputs(data: Dataset, own: Sequence[Tensor]) -> list[list[int]]:

@@ -22,7 +22,7 @@ import torch
 
 from redwood.engine import processes
 from redwood.engine.checkpoints import read_checkpoint
-from redwood.experiments.plan import is_comparison
+from redwood.experiments.launchers.plan import is_comparison
 from tests.cli.forked import start_forked
 from tests.small_runs import MEASURED
 

@@ -29,7 +29,6 @@ COMMANDS = {
         "no/such names no folder",
     ),
     "several without a stream": ([*PAIR, "--dataset", "digits,mnist"], "names 2 data sets, which are the tasks of a"),
-    "background": ([*PAIR, "--background", "nosuch.npz"], "The data file nosuch.npz does not exist"),
     "of a user's method": (
         ["--setting", "class_incremental", "--method", "w.py:W", "--dataset", "nosuch.npz"],
         "nosuch",

@@ -9,7 +9,7 @@ import pytest
 from redwood.cli import main
 from redwood.engine.folder_lock import FolderLock
 from redwood.experiments import comparison
-from redwood.experiments.plan import ComparisonPlan
+from redwood.experiments.launchers.plan import ComparisonPlan
 from tests.cli.command import QUICK, RUN_FILES, assert_one_sentence, content
 
 HERE = [*QUICK, "--jobs", "1"]
@@ -260,7 +260,7 @@ class TestSeeds:
 
 def test_settings_under_which_an_option_decides_nothing_are_left_out():
     """Also if they have it from a parent."""
-    from redwood.experiments.pairs import select_pairs
+    from redwood.experiments.command_line.pairs import select_pairs
 
     keys = "class_incremental,osaka,acquisition,federated_class_incremental"
     pairs, reasons = select_pairs(keys, "finetune", ["--nb_tasks", "2"])
@@ -271,7 +271,7 @@ def test_settings_under_which_an_option_decides_nothing_are_left_out():
 
 def test_all_is_every_pair_that_applies():
     """The pairs alone: running them all is for the slow tests of pairs."""
-    from redwood.experiments.pairs import select_pairs
+    from redwood.experiments.command_line.pairs import select_pairs
     from redwood.methods import METHODS, get_method
     from redwood.settings import SETTINGS, get_setting
     from redwood.settings.base import why_not_applicable

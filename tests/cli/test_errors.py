@@ -318,7 +318,7 @@ def test_data_that_is_neither_there_nor_to_be_had(tmp_path, monkeypatch, capsys)
 
 def test_an_error_of_ours_is_no_usage_error(monkeypatch):
     """A mistake in the code is shown with its traceback, not as one of the user's."""
-    monkeypatch.setattr("redwood.experiments.pairs.select_pairs", lambda *args: 1 / 0)
+    monkeypatch.setattr("redwood.experiments.command_line.pairs.select_pairs", lambda *args: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         main(PAIR)
 

@@ -226,7 +226,7 @@ class TestTrust:
 
     def test_what_is_no_code(self, tmp_path):
         """Redwood's own names with a colon, and a joined method."""
-        from redwood.experiments.trust import names_code
+        from redwood.experiments.command_line.trust import names_code
 
         for name in ("ewc+rehearsal", "drift_regression:abrupt", "continuum:CORe50", "supervised:digits", "digits"):
             assert not names_code(name)

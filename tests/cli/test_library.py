@@ -83,7 +83,7 @@ def test_an_empty_library(tmp_path, capsys):
 
 
 def test_many_networks_of_one_long_line(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("redwood.experiments.library_listing._MAX_DRAWN", 5)
+    monkeypatch.setattr("redwood.branches.modular.library_listing._MAX_DRAWN", 5)
     library, parent = ModuleLibrary(tmp_path / "long"), None
     module = library.add_module({}, role="network", position=0, model="m")
     for number in range(30):

@@ -10,8 +10,8 @@ import yaml
 
 from redwood import __version__
 from redwood.cli import main
-from redwood.settings.results import Results
 from redwood.settings.scores.cost import USES
+from redwood.settings.scores.results import Results
 from tests.cli.command import COMMAND_FILES, QUICK, content, run
 from tests.small_runs import MEASURED
 

@@ -17,10 +17,10 @@ from redwood.core.imports import allow, may_import, only
 from redwood.core.parts import kinds_of, option_fields
 from redwood.core.registry import load_users_module, load_users_object, look_up
 from redwood.engine.run import Run
-from redwood.experiments.pairs import Pair
-from redwood.experiments.plan import ComparisonPlan
+from redwood.experiments.command_line.pairs import Pair
+from redwood.experiments.command_line.trust import TEXTS
+from redwood.experiments.launchers.plan import ComparisonPlan
 from redwood.experiments.sweeps.plan import SweepPlan
-from redwood.experiments.trust import TEXTS
 from redwood.methods.lookup import get_method
 from redwood.methods.table import known_methods
 from redwood.settings import SETTINGS

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from redwood.cli import main
-from redwood.settings.results import Results
+from redwood.settings.scores.results import Results
 from tests.cli.command import assert_one_sentence
 
 SMALL = ["--nb_tasks", "2", "--steps_per_task", "40", "--test_episodes", "1", "--accelerator", "cpu"]

@@ -5,13 +5,13 @@ import yaml
 
 from redwood.cli import main
 from redwood.core.errors import RedwoodError
-from redwood.experiments.arguments import UsageError
 from redwood.experiments.bench.suite import read_suite
-from redwood.experiments.options import check_arguments, parse_options
+from redwood.experiments.command_line.arguments import UsageError
+from redwood.experiments.command_line.options import check_arguments, parse_options
 from redwood.experiments.suites.choice import FOLDER, suite_arguments
 from redwood.settings.base import why_not_applicable
-from redwood.settings.results import Results
 from redwood.settings.rl.environments import find_environment
+from redwood.settings.scores.results import Results
 
 
 def choose(suite, method, own=(), setting=None, trusted=False):

@@ -12,7 +12,7 @@ import yaml
 
 from redwood.cli import main
 from redwood.engine.folder_lock import FolderLock
-from redwood.settings.results import Results
+from redwood.settings.scores.results import Results
 from tests.cli.command import assert_one_sentence, start_copy
 from tests.cli.test_kill import PATIENCE_S
 

@@ -13,14 +13,14 @@ import pytest
 import yaml
 
 from redwood.cli import main
-from redwood.core import registry
+from redwood.core import branches
 from redwood.core.errors import InvalidOptionError, RedwoodError
 from redwood.core.parts import Kind, Part, all_options, flat, kinds_of, option_fields
 from redwood.engine.run import Run
-from redwood.experiments.arguments import given_texts, selection_names
-from redwood.experiments.config_file import as_arguments, read_arguments
-from redwood.experiments.options import check_arguments, parse_options
-from redwood.experiments.pairs import Pair
+from redwood.experiments.command_line.arguments import given_texts, selection_names
+from redwood.experiments.command_line.config_file import as_arguments, read_arguments
+from redwood.experiments.command_line.options import check_arguments, parse_options
+from redwood.experiments.command_line.pairs import Pair
 from redwood.methods import METHODS, Finetune, get_method
 from redwood.methods.replay.rehearsal import Rehearsal
 from redwood.methods.training.optimizers import Adam, OptimizerPart, Sgd
@@ -368,10 +368,10 @@ def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     (site / "spiral-1.0.dist-info" / "entry_points.txt").write_text(ENTRY_POINTS)
     monkeypatch.syspath_prepend(site)
     monkeypatch.chdir(tmp_path)
-    registry.entry_points.cache_clear()
+    branches.entries.cache_clear()
     yield
     sys.modules.pop("spiral", None)
-    registry.entry_points.cache_clear()
+    branches.entries.cache_clear()
 
 
 @pytest.mark.usefixtures("stranger")

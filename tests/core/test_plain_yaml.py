@@ -3,10 +3,10 @@ import yaml
 
 from redwood.core.errors import DataError, InvalidOptionError, RedwoodError
 from redwood.core.plain_yaml import MOST_REPEATED, read_yaml
-from redwood.experiments.arguments import UsageError
-from redwood.experiments.config_file import load_config, load_entries
-from redwood.experiments.plan_file import read_plan
-from redwood.experiments.trust import refuse_untrusted
+from redwood.experiments.command_line.arguments import UsageError
+from redwood.experiments.command_line.config_file import load_config, load_entries
+from redwood.experiments.command_line.trust import refuse_untrusted
+from redwood.experiments.launchers.plan_file import read_plan
 from redwood.methods.agents.policy_kwargs import read_policy_kwargs
 from redwood.settings.data.task_list import read_task_list
 

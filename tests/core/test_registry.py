@@ -2,7 +2,6 @@ import pickle
 import sys
 import warnings
 from functools import partial
-from importlib.metadata import EntryPoint
 
 import pytest
 
@@ -42,8 +41,7 @@ def entry_points(monkeypatch):
     """Pretend that other packages are installed."""
 
     def install(name, value):
-        found = [EntryPoint(name, value, "any")]
-        monkeypatch.setattr("redwood.core.registry.entry_points", lambda group: found)
+        monkeypatch.setattr("redwood.core.registry.entries", lambda group: [(name, value)])
 
     return install
 

@@ -12,9 +12,9 @@ import yaml
 
 from redwood.cli import main
 from redwood.core.errors import RedwoodError
-from redwood.experiments.arguments import parse_selection
-from redwood.experiments.options import Options, check_arguments, parse_options
-from redwood.experiments.pairs import Pair, select_pairs
+from redwood.experiments.command_line.arguments import parse_selection
+from redwood.experiments.command_line.options import Options, check_arguments, parse_options
+from redwood.experiments.command_line.pairs import Pair, select_pairs
 from tests.docs.blocks import ALL, CLI, COMMANDS, ROOT, commands
 from tests.docs.workshop import furnish, train
 
@@ -114,7 +114,7 @@ def test_toml(block):
 @pytest.mark.parametrize("block", BASH, ids=lambda block: f"{block.page}:{block.line}")
 def test_commands_are_understood(block, workshop, monkeypatch):
     """Settings, methods, presets and options exist; nothing is trained."""
-    for place in ("runner.run_pair", "comparison.compare", "sweeps.sweep.start_sweep"):
+    for place in ("runs.runner.run_pair", "comparison.compare", "sweeps.sweep.start_sweep"):
         monkeypatch.setattr(f"redwood.experiments.{place}", understand)
     for command in commands(block):
         if command.words[:2] == CLI.split() and {"--setting", "--preset", "--config"} & set(command.words):

@@ -7,11 +7,11 @@ from functools import partial
 import pytest
 from pytorch_lightning.callbacks import ModelCheckpoint
 
+from redwood.branches.federated.fedavg import FedAvg
+from redwood.branches.label_budget.semi_supervised import SemiSupervised
 from redwood.core.errors import DataError, InvalidOptionError
 from redwood.methods.baselines import Finetune, Random
-from redwood.methods.federated.fedavg import FedAvg
 from redwood.methods.replay.rehearsal import Rehearsal
-from redwood.methods.training.unlabelled import Learned
 from redwood.settings import AllTasks
 from redwood.settings.protocols import FixedStream
 from tests.children import alive, earlier_children  # noqa: F401  # a fixture
@@ -31,7 +31,7 @@ CASES = {
     "labels on request": (
         "label_budget",
         {"label_budget": 0.5, "label_delay": 1},
-        partial(Finetune, unlabelled=Learned(0.0, 0.5)),
+        partial(SemiSupervised, pseudo_labels=0.0, consistency=0.5),
     ),
     "learning curve": ("task_incremental", {"eval_tasks": AllTasks(lca=2)}, Finetune),
     "rotated": ("domain_incremental", {"stream": "rotated"}, Finetune),

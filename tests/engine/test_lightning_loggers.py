@@ -12,7 +12,7 @@ from redwood.engine import logger_parts, loop
 from redwood.engine.lightning_loggers import PATIENCE
 from redwood.engine.run import Run
 from redwood.methods.baselines import Finetune, Random
-from redwood.settings.results import Results
+from redwood.settings.scores.results import Results
 from tests.cli.command import QUICK
 from tests.small_runs import run_here, small_setting
 

@@ -1,7 +1,7 @@
 """What is said of the runs of a pair."""
 
 from redwood.engine.pair_results import repeats_of
-from redwood.settings.results import Results
+from redwood.settings.scores.results import Results
 
 
 def run(seed, order=None):

@@ -15,9 +15,22 @@ import pytest
 import torch
 from torch import Tensor
 
+from redwood.branches.acquisition.slice_tuner import SliceTuner
+from redwood.branches.background.method import Background
+from redwood.branches.federated.fedavg import FedAvg
+from redwood.branches.federated.fedssi import FedSSI
+from redwood.branches.generative.generative_rehearsal import GenerativeRehearsal
+from redwood.branches.label_budget.semi_supervised import SemiSupervised
 from redwood.branches.modular.finetune_from import FinetuneFrom
 from redwood.branches.modular.hard_moe import HardMoE
 from redwood.branches.modular.mntdp import MNTDP
+from redwood.branches.osaka.continual_maml import ContinualMAML
+from redwood.branches.osaka.maml import MAML
+from redwood.branches.streaming.just_in_time import JustInTime
+from redwood.branches.streaming.moving_window import MovingWindow
+from redwood.branches.streaming.ncm import NCM
+from redwood.branches.streaming.ranpac import RanPAC
+from redwood.branches.streaming.slda import SLDA
 from redwood.branches.target_propagation.dtp import DTP
 from redwood.buffers.strategy.checkpoints import BufferCheckpoints
 from redwood.core.errors import RedwoodError
@@ -25,7 +38,6 @@ from redwood.engine import loop
 from redwood.engine.folder import RunFolder
 from redwood.engine.folder_lock import LOCK_FILE
 from redwood.engine.run import Run
-from redwood.methods.acquisition.slice_tuner import SliceTuner
 from redwood.methods.architecture.c_ada import CAda
 from redwood.methods.architecture.hat import HAT
 from redwood.methods.architecture.packnet import PackNet
@@ -40,30 +52,19 @@ from redwood.methods.distillation.icarl import Hybrid1, ICaRL
 from redwood.methods.distillation.lwf import LwF
 from redwood.methods.distillation.lwf_mc import LwFMC
 from redwood.methods.distillation.two_side import TwoSide
-from redwood.methods.federated.fedavg import FedAvg
-from redwood.methods.federated.fedssi import FedSSI
-from redwood.methods.meta.continual_maml import ContinualMAML
-from redwood.methods.meta.maml import MAML
 from redwood.methods.regularisation.ewc import EWC
 from redwood.methods.regularisation.si import SI
 from redwood.methods.replay.agem import AGEM
 from redwood.methods.replay.async_rehearsal import AsyncRehearsal
-from redwood.methods.replay.background import Background
 from redwood.methods.replay.der import DER, DERpp
 from redwood.methods.replay.gdumb import GDumb
-from redwood.methods.replay.generative import GenerativeRehearsal
 from redwood.methods.replay.rehearsal import Rehearsal
-from redwood.methods.streaming.just_in_time import JustInTime
-from redwood.methods.streaming.moving_window import MovingWindow
-from redwood.methods.streaming.ranpac import RanPAC
-from redwood.methods.streaming.slda import SLDA
 from redwood.methods.training import callbacks
 from redwood.methods.training.optimizers import Sgd
 from redwood.methods.training.recipe import ClipNorm, ClipValue
 from redwood.methods.training.schedules import Milestones, WarmupCosine
-from redwood.methods.training.unlabelled import Learned
 from redwood.settings import AllTasks
-from redwood.settings.results import Results
+from redwood.settings.scores.results import Results
 from tests.cli.command import content
 from tests.label_sets import few_label_sets
 from tests.samples import few_digits
@@ -205,13 +206,25 @@ CASES = {
     ),
     "background": (
         "class_incremental",
-        {"background": "prototypes"},
-        partial(compose(Background, Rehearsal), buffer_size=20),
+        {},
+        partial(compose(Background, Rehearsal), background="prototypes", buffer_size=20),
     ),
     "labels on request": (
         "label_budget",
-        {"passes": 1, "label_budget": 0.3, "batch_size": 4, "label_delay": 3},
-        partial(normalised, Rehearsal, buffer_size=20, query_rule="margin", unlabelled=Learned(0.2, 1.0), dropout=0.1),
+        {"passes": 1, "label_budget": 0.3, "batch_size": 4, "label_delay": 3, "query_rule": "margin"},
+        partial(
+            normalised,
+            compose(SemiSupervised, Rehearsal),
+            buffer_size=20,
+            pseudo_labels=0.2,
+            consistency=1.0,
+            dropout=0.1,
+        ),
+    ),
+    "ncm": (
+        "label_budget",
+        {"passes": 1, "label_budget": 0.3, "batch_size": 4, "label_delay": 3, "query_rule": "margin"},
+        NCM,
     ),
     "late labels": (
         "online_class_incremental",
@@ -296,8 +309,9 @@ def start(case: str, folder: Path, **options) -> Results:
 
 def hurry(patch: pytest.MonkeyPatch) -> None:
     """Runs without pictures, and with losses in the logs of runs as short as these."""
-    for name in ("plot_accuracy_matrix", "plot_accuracy_curve", "plot_since_switch", "plot_label_groups"):
+    for name in ("plot_accuracy_matrix", "plot_accuracy_curve", "plot_label_groups"):
         patch.setattr(f"redwood.engine.figures.plots.{name}", lambda results, path: None)
+    patch.setattr("redwood.branches.osaka.since_switch.plot_since_switch", lambda results, path: None)
     patch.setattr(callbacks, "LOG_EVERY", 2)
     save = BufferCheckpoints.save
 

@@ -7,7 +7,7 @@ import yaml
 from redwood.core.errors import InvalidOptionError, RedwoodError
 from redwood.engine.run import Run
 from redwood.methods.baselines import Finetune, Random
-from redwood.settings.results import Results
+from redwood.settings.scores.results import Results
 from tests.cli.command import RUN_FILES
 from tests.small_runs import run_here, small_setting
 

@@ -20,7 +20,7 @@ from redwood.engine.significance import (
     significance_of,
     units_needed,
 )
-from redwood.settings.results import RegressionResults, Results
+from redwood.settings.scores.results import RegressionResults, Results
 
 RNG = np.random.default_rng(0)
 

@@ -9,11 +9,11 @@ from rich.console import Console
 
 from redwood.core.errors import DataError
 from redwood.engine.pair_results import PairResults
-from redwood.experiments.comparison_tables import write_comparison
-from redwood.experiments.tables import print_results
+from redwood.experiments.report.comparison_tables import write_comparison
+from redwood.experiments.report.tables import print_results
 from redwood.methods.baselines import Finetune
-from redwood.settings.results import Results, mean_and_std
 from redwood.settings.rl.tree import IncrementalRLSetting
+from redwood.settings.scores.results import Results, mean_and_std
 from tests.recorder import Recorder
 from tests.regression import line
 from tests.settings.rl.clock import clock, record

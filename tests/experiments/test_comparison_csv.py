@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from redwood.engine.pair_results import PairResults
-from redwood.experiments.comparison_tables import write_comparison
-from redwood.settings.results import RegressionResults, Results
+from redwood.experiments.report.comparison_tables import write_comparison
 from redwood.settings.scores.cost import USES, Cost
+from redwood.settings.scores.results import RegressionResults, Results
 
 
 def run(value, seconds, kind=Results, seed=0):

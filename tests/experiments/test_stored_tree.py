@@ -6,8 +6,8 @@ import pytest
 
 from redwood.core.errors import NotApplicableError
 from redwood.experiments import stored_tree as module
+from redwood.experiments.command_line.pairs import select_pairs
 from redwood.experiments.listing import describe_settings
-from redwood.experiments.pairs import select_pairs
 from redwood.experiments.stored_tree import stored_reason, stored_tree
 from redwood.methods import METHODS
 from redwood.settings import SETTINGS
@@ -37,7 +37,7 @@ class TestChanged:
 
     @pytest.fixture
     def tree(self, tmp_path, monkeypatch):
-        for folder in ("settings", "core"):  # a setting's base lies in core
+        for folder in ("settings", "branches", "core"):  # a setting's base lies in core
             shutil.copytree(module.ROOT / folder, tmp_path / folder, ignore=lambda *_: {"__pycache__"})
         monkeypatch.setattr(module, "ROOT", tmp_path)
         module._declarations.cache_clear()

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from redwood.experiments.arguments import UsageError
-from redwood.experiments.trust import refuse_untrusted
+from redwood.experiments.command_line.arguments import UsageError
+from redwood.experiments.command_line.trust import refuse_untrusted
 
 
 @pytest.mark.parametrize("name", ["setting", "method", "model", "expert_models", "backbone", "dataset", "env"])

@@ -91,6 +91,7 @@ class TestClass:
                 "mir",
                 "generative_rehearsal",
                 "reuse_outputs",
+                "semi_supervised",
             ),
             *("lwf", "two_side", "bic", "wa", "ewc", "si", "mas", "rwalk"),
         }
@@ -171,7 +172,10 @@ JOINABLE = [key for key in METHODS if not issubclass(get_method(key), Agent)]
 
 @pytest.fixture(scope="module")
 def views():
-    return {get_setting(key): small_setting(key).for_method() for key in ("class_incremental", "task_incremental")}
+    return {
+        get_setting(key): small_setting(key).for_method()
+        for key in ("class_incremental", "task_incremental", "label_budget")
+    }
 
 
 class TestPairs:

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from redwood.methods.streaming.just_in_time import JustInTime
-from redwood.methods.streaming.moving_window import MovingWindow
+from redwood.branches.streaming.just_in_time import JustInTime
+from redwood.branches.streaming.moving_window import MovingWindow
 from tests.small_runs import run_here, small_setting
 
 

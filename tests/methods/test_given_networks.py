@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from redwood.branches.modular.hard_moe import HardMoE
+from redwood.branches.streaming.slda import SLDA
 from redwood.core.errors import InvalidOptionError
 from redwood.engine.run import Run
 from redwood.methods import compose, get_method
@@ -14,7 +15,6 @@ from redwood.methods.baselines import Finetune, Joint
 from redwood.methods.networks.row import layers_of
 from redwood.methods.regularisation.ewc import EWC
 from redwood.methods.replay.rehearsal import Rehearsal
-from redwood.methods.streaming.slda import SLDA
 from tests.methods.helpers import configured, move
 from tests.small_runs import OPTIONS, comparable, run_here, small_setting
 

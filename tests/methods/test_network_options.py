@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from redwood.branches.streaming.slda import SLDA
 from redwood.core.errors import DataError, InvalidOptionError
 from redwood.engine.run import Run
 from redwood.methods import get_method
@@ -15,7 +16,6 @@ from redwood.methods.baselines import Finetune, Joint
 from redwood.methods.networks import build_network
 from redwood.methods.networks.inputs import AsPublished
 from redwood.methods.networks.parts import GivenNetwork, Network, PublishedNetwork
-from redwood.methods.streaming.slda import SLDA
 from tests.methods.helpers import configured, one_sentence
 from tests.small_runs import comparable, run_here, small_setting
 

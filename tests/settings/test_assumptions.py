@@ -1,10 +1,13 @@
 import itertools
 import random
+import sys
+from types import ModuleType
 
 import pytest
 
-from redwood.settings.assumptions import FREE, Assumptions, Context, Range, TaskIds, merge_assumptions
-from redwood.settings.base import Setting
+from redwood.methods import Finetune
+from redwood.settings.assumptions import FREE, Assumption, Assumptions, Context, Range, TaskIds, merge_assumptions
+from redwood.settings.base import Setting, why_not_applicable
 from redwood.settings.tree import (
     ClassIncrementalSetting,
     ContinualSetting,
@@ -14,6 +17,7 @@ from redwood.settings.tree import (
     TaskIncrementalSetting,
 )
 
+noisy_labels = Assumption("labels are wrong at times")
 RANGES = [Range(low, high) for low in range(1, 5) for high in (None, 1, 2, 3, 4)]  # empty ones included
 
 
@@ -21,6 +25,7 @@ def some_assumptions(count):
     choose = random.Random(0).choice
     flags = (False, True)
     free = (FREE, Range(1, 1), Range(2), Range(2, 3))
+    declared = [dict.fromkeys(names, noisy_labels) for names in ((), ("noisy_labels",), ("noisy_labels", "other"))]
     return [
         Assumptions(
             choose(flags),
@@ -31,12 +36,9 @@ def some_assumptions(count):
             choose(flags),
             choose(flags),
             choose(flags),
-            choose(flags),
-            choose(flags),
-            choose(flags),
-            choose(flags),
             choose(free),
             choose(free),
+            choose(declared),
         )
         for _ in range(count)
     ]
@@ -115,10 +117,9 @@ class TestPromises:
             task_ids=TaskIds.TEST,
             shared_outputs=True,
             past_accessible=True,
-            buys_data=True,
             passes=Range(1, 1),
             workers=Range(2),
-            clients=Range(2),
+            declared={"noisy_labels": noisy_labels},
         )
         assert record.promises() == (
             "labels",
@@ -130,10 +131,9 @@ class TestPromises:
             "task_ids_at_test",
             "shared_outputs",
             "past_accessible",
-            "buys_data",
             "passes=1",
             "workers>=2",
-            "clients>=2",
+            "noisy_labels",
         )
 
     def test_they_grow_with_the_record(self):
@@ -146,7 +146,7 @@ class TestPromises:
 class TestMerge:
     def test_parents_are_joined_and_own_promises_added(self):
         left, right = Assumptions(labels=True), Assumptions(context=Context.DISCRETE)
-        merged = merge_assumptions("Node", [left, right], {"boundaries": True})
+        merged = merge_assumptions("Node", __name__, [left, right], {"boundaries": True})
         assert merged == Assumptions(labels=True, context=Context.DISCRETE, boundaries=True)
 
     def test_assumptions_are_frozen(self):
@@ -191,3 +191,50 @@ class TestClassCreation:
     def test_a_repeated_promise_is_harmless(self):
         node = type("Node", (ClassIncrementalSetting,), {}, boundaries=True)
         assert node.assumptions == ClassIncrementalSetting.assumptions
+
+    def test_a_number_is_the_range_that_holds_it_alone(self):
+        node = type("Node", (ContinualSetting,), {}, passes=2)
+        assert node.assumptions.passes == Range(2, 2)
+        assert node().passes == 2
+
+
+class NoisyLabels(ClassIncrementalSetting, noisy_labels=True):
+    """Some labels are wrong."""
+
+
+class TestDeclared:
+    """Promises that the file of a setting declares."""
+
+    def test_children_inherit_them(self):
+        child = type("Child", (NoisyLabels,), {"__module__": "elsewhere"}, task_ids=TaskIds.TEST)
+        assert "noisy_labels" in child.assumptions and "noisy_labels" not in ClassIncrementalSetting.assumptions
+        assert child.assumptions.declared == {"noisy_labels": noisy_labels}
+
+    def test_they_are_in_order_and_applicability(self):
+        assert ClassIncrementalSetting.assumptions <= NoisyLabels.assumptions
+        assert not NoisyLabels.assumptions <= ClassIncrementalSetting.assumptions
+        method = type("Robust", (Finetune,), {"target": NoisyLabels})
+        assert why_not_applicable(NoisyLabels, method) is None
+        assert "Robust targets NoisyLabels" in str(why_not_applicable(ClassIncrementalSetting, method))
+
+    @pytest.mark.parametrize(
+        ("bases", "added", "sentence"),
+        [
+            ((NoisyLabels,), {"noisy_labels": False}, "noisy_labels=False takes back the inherited True"),
+            ((ContinualSetting,), {"noisy_labels": False}, "noisy_labels=False promises nothing; write"),
+            ((ContinualSetting,), {"noisy_labels": 2}, "noisy_labels=2 promises nothing; write noisy_labels=True"),
+            ((ContinualSetting,), {"some_name": True}, "there is no assumption named some_name; declare it above"),
+            ((ContinualSetting,), {"RANGES": True}, "there is no assumption named RANGES"),
+        ],
+    )
+    def test_wrong_ones_are_told(self, bases, added, sentence):
+        with pytest.raises(TypeError, match=sentence):
+            type("Node", bases, {"__module__": __name__}, **added)
+
+    def test_two_files_with_one_name(self, monkeypatch):
+        other = ModuleType("other")
+        vars(other)["noisy_labels"] = Assumption("microphones are noisy")
+        monkeypatch.setitem(sys.modules, "other", other)
+        theirs = type("Theirs", (ClassIncrementalSetting,), {"__module__": "other"}, noisy_labels=True)
+        with pytest.raises(TypeError, match="Both: two files declare an assumption named noisy_labels; rename"):
+            type("Both", (NoisyLabels, theirs), {})

@@ -9,9 +9,9 @@ from redwood.core.errors import InvalidOptionError
 from redwood.core.parts import flat
 from redwood.engine.logger_parts import Offline
 from redwood.engine.run import Run
-from redwood.experiments.config_file import as_arguments
-from redwood.experiments.options import parse_options
-from redwood.experiments.pairs import Pair
+from redwood.experiments.command_line.config_file import as_arguments
+from redwood.experiments.command_line.options import parse_options
+from redwood.experiments.command_line.pairs import Pair
 from redwood.methods.baselines import Finetune, Random
 from redwood.methods.regularisation.ewc import EWC
 from redwood.methods.replay.rehearsal import Rehearsal

@@ -15,12 +15,12 @@ from redwood.engine.figures.plots import plot_accuracy_curve, plot_accuracy_matr
 from redwood.engine.figures.ranking import plot_comparison
 from redwood.engine.pair_results import PairResults
 from redwood.engine.terminal import NOT_DEFINED
-from redwood.experiments.comparison_tables import print_comparison, write_comparison
-from redwood.experiments.tables import print_results
+from redwood.experiments.report.comparison_tables import print_comparison, write_comparison
+from redwood.experiments.report.tables import print_results
 from redwood.settings import Blurry
 from redwood.settings.data.dataset import Dataset
-from redwood.settings.results import Results
 from redwood.settings.rl.tree import IncrementalRLSetting, TaskAgnosticRLSetting, TaskIncrementalRLSetting
+from redwood.settings.scores.results import Results
 from tests.cli.command import assert_one_sentence
 from tests.recorder import Recorder
 from tests.regression import line

@@ -7,10 +7,11 @@ import pickle
 import pytest
 import torch
 
+from redwood.branches.acquisition.setting import AcquisitionSetting
 from redwood.core.errors import HiddenError, InvalidOptionError
 from redwood.core.parts import Part
 from redwood.methods.baselines import Random
-from redwood.settings import SETTINGS, AcquisitionSetting, ClassSplit, get_setting
+from redwood.settings import SETTINGS, ClassSplit, get_setting
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.entries import Entries
 from redwood.settings.rl.tree import IncrementalRLSetting, TaskAgnosticRLSetting

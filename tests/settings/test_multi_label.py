@@ -9,20 +9,21 @@ import torch
 from gymnasium.spaces import MultiBinary
 from sklearn.metrics import average_precision_score
 
+from redwood.branches.label_budget.semi_supervised import SemiSupervised
 from redwood.cli import main
 from redwood.core.errors import DataError, InvalidOptionError, InvalidPredictionError, NotTrainedError, RedwoodError
 from redwood.methods import get_method, method_names
 from redwood.methods.baselines import Finetune, Random
 from redwood.methods.table import METHODS
-from redwood.methods.training.unlabelled import Learned
 from redwood.settings import AllTasks, Auto, ClassIncrementalSetting, Rotated, get_setting
 from redwood.settings.data.dataset import Dataset, describe_data
 from redwood.settings.data.files import load
 from redwood.settings.data.multi_label import N_LABELS, multi_label
-from redwood.settings.multi_label_results import MultiLabelResults
-from redwood.settings.results import Results
+from redwood.settings.scores.multi_label_results import MultiLabelResults
+from redwood.settings.scores.results import Results
 from tests.cli.command import assert_one_sentence
 from tests.label_sets import few_label_sets
+from tests.methods.helpers import one_sentence
 from tests.small_runs import comparable, run_here, small_setting
 
 LABEL_METHODS = {
@@ -353,15 +354,18 @@ class TestMethods:
 
 
 class TestOtherNodes:
-    @pytest.mark.parametrize(
-        "options", [{"query_rule": "margin"}, {"unlabelled": Learned(0.9)}], ids=lambda o: next(iter(o))
-    )
-    def test_what_needs_probabilities_of_classes_is_refused(self, options):
-        with pytest.raises(InvalidOptionError, match=f"--{next(iter(options))} .* goes by the probabilities"):
-            run_here(label_setting("label_budget"), Finetune(**options))
+    @pytest.mark.parametrize("rule", ["margin", "entropy"])
+    def test_a_rule_that_needs_probabilities_of_classes_is_refused(self, rule):
+        with pytest.raises(InvalidOptionError, match=f"--query_rule {rule} goes by the probabilities"):
+            run_here(label_setting("label_budget", query_rule=rule), Finetune())
+
+    def test_a_method_that_needs_probabilities_of_classes_is_refused(self):
+        with pytest.raises(RedwoodError, match="semi_supervised") as told:
+            run_here(label_setting("label_budget"), SemiSupervised())
+        assert one_sentence(told.value)
 
     def test_labels_on_request(self):
-        results = run_here(label_setting("label_budget"), Finetune(query_rule="core_set"))
+        results = run_here(label_setting("label_budget", query_rule="core_set"), Finetune())
         assert isinstance(results, MultiLabelResults)
 
     def test_clients_are_skewed_by_classes_and_so_refused(self):

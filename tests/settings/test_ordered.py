@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from redwood.branches.streaming.moving_window import MovingWindow
 from redwood.core.errors import InvalidOptionError
-from redwood.methods import MovingWindow
 from redwood.settings import ContinualSetting, Gradual, get_setting
 from redwood.settings.data.dataset import Dataset, describe_data
 

@@ -10,8 +10,8 @@ from torch.utils.data import TensorDataset
 from redwood.cli import main
 from redwood.core.errors import InvalidOptionError
 from redwood.core.parts import all_options, kinds_of
-from redwood.experiments.options import parse_options
-from redwood.experiments.pairs import Pair
+from redwood.experiments.command_line.options import parse_options
+from redwood.experiments.command_line.pairs import Pair
 from redwood.settings import (
     SETTINGS,
     Arrays,
@@ -88,10 +88,10 @@ def test_a_part_that_is_not_chosen_does_not_know_the_option(line, sentence, caps
     assert_one_sentence(said)
 
 
-def test_supervised_settings_have_twelve_fields_of_their_own():
+def test_supervised_settings_have_eleven_fields_of_their_own():
     assert [f.name for f in fields(SupervisedSetting)] == [
         *("seed", "workers", "eval_tasks", "dataset", "data_dir", "stream", "nb_tasks", "transition"),
-        *("background", "batch_size", "passes", "validation"),
+        *("batch_size", "passes", "validation"),
     ]
 
 

@@ -15,7 +15,7 @@ from redwood.methods.baselines import Random
 from redwood.settings import SETTINGS, ClassSplit, get_setting
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.files import load
-from redwood.settings.results import RegressionResults, Results
+from redwood.settings.scores.results import RegressionResults, Results
 from tests.cli.command import assert_one_sentence
 from tests.regression import line
 from tests.small_runs import comparable, run_here, small_setting

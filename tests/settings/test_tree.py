@@ -17,7 +17,7 @@ from redwood.engine.run import Run
 from redwood.methods import METHODS, get_method
 from redwood.methods.base import Method
 from redwood.settings import SETTINGS, get_setting
-from redwood.settings.assumptions import Assumptions, Context, Range, TaskIds
+from redwood.settings.assumptions import OF_THE_TRUNK, Assumptions, Context, Range, TaskIds
 from redwood.settings.base import Setting, why_not_applicable
 from redwood.settings.rl.setting import ReinforcementSetting
 from redwood.settings.supervised import SupervisedSetting
@@ -59,7 +59,7 @@ TREE = {
     "distributed_task_incremental": (["task_incremental", "distributed_class_incremental"], {}),
     "distributed_traditional": (["traditional", "distributed_class_incremental"], {}),
     "distributed_online_class_incremental": (["distributed_class_incremental", "online_class_incremental"], {}),
-    "federated_class_incremental": (["class_incremental"], {"clients": Range(2)}),
+    "federated_class_incremental": (["class_incremental"], {"clients": True}),
     "continual_rl": (["reinforcement"], {}),
     "task_agnostic_rl": (["continual_rl"], {"context": Context.DISCRETE}),
     "incremental_rl": (["task_agnostic_rl"], {"boundaries": True, "task_ids": TaskIds.TRAINING}),
@@ -88,9 +88,12 @@ class TestNodes:
         node = NODES[key]
         assert set(node.__bases__) == {NODES[parent] for parent in parents}
         inherited = Assumptions()
+        own = vars(inspect.getmodule(node))
         for parent in parents:
             inherited |= NODES[parent].assumptions
-        assert node.assumptions == dataclasses.replace(inherited, **added)
+        declared = {name: own[name] for name in added if name not in OF_THE_TRUNK}
+        added = {name: value for name, value in added.items() if name in OF_THE_TRUNK}
+        assert node.assumptions == dataclasses.replace(inherited | Assumptions(declared=declared), **added)
 
     @pytest.mark.parametrize("key", ADDED_ABOVE)
     def test_what_limb_and_mixins_add(self, key):
@@ -127,7 +130,8 @@ def public_classes_below(package, base):
 class TestTables:
     def test_every_setting_class_is_registered(self):
         scaffolding = {Setting, SupervisedSetting, ReinforcementSetting, Online, Distributed}
-        assert public_classes_below(redwood.settings, Setting) - scaffolding == set(map(get_setting, SETTINGS))
+        found = public_classes_below(redwood.settings, Setting) | public_classes_below(redwood.branches, Setting)
+        assert found - scaffolding == set(map(get_setting, SETTINGS))
 
     def test_every_method_class_is_registered(self):
         """Except base classes: abstract ones, and those that another class inherits."""

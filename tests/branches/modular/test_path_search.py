@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from redwood.branches.ctrl.streams import SMinus
 from redwood.branches.modular.library import ModuleLibrary
 from redwood.branches.modular.mntdp import MNTDP
 from redwood.branches.modular.task import is_held_out
@@ -13,7 +14,7 @@ from redwood.core.errors import InvalidOptionError
 from redwood.engine.run import Run
 from redwood.methods import get_method
 from redwood.methods.training.optimizers import Sgd
-from redwood.settings import SMinus, TaskIncrementalSetting
+from redwood.settings import TaskIncrementalSetting
 from redwood.settings.data.dataset import Dataset
 from tests.samples import few_digits
 from tests.small_runs import comparable, run_here, small_setting

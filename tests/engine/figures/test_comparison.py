@@ -11,8 +11,8 @@ from redwood.engine.figures import ranking
 from redwood.engine.figures.comparison import draw_comparison
 from redwood.engine.figures.drawing import looks_of
 from redwood.engine.pair_results import PairResults, methods_in_order
-from redwood.settings.results import RegressionResults, Results
 from redwood.settings.scores.cost import Cost
+from redwood.settings.scores.results import RegressionResults, Results
 from tests.engine.figures.helpers import caught
 
 VALUES = {"random": (0.1, 0.0), "finetune": (0.3, 1e9), "ewc": (0.29, 2e9), "ewc+rehearsal": (0.8, 4e9)}

@@ -5,8 +5,8 @@ from PIL import Image
 from redwood.engine.figures import cost_curve
 from redwood.engine.figures.cost_curve import has_cost_curve, plot_cost_curve
 from redwood.engine.figures.plots import draw_run
-from redwood.settings.results import Results
 from redwood.settings.scores.cost import USES, Cost
+from redwood.settings.scores.results import Results
 from tests.engine.figures.helpers import caught
 
 FLOPS = {"training": [1e9, 2e9, 1e9], "validation": [1e8, 1e8, 1e8], "selection": [0.0] * 3, "search": [0.0, 0.0, 4e9]}

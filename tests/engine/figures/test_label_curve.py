@@ -3,7 +3,7 @@ import pytest
 from redwood.engine.figures import label_curve
 from redwood.engine.figures.label_curve import plot_label_curve
 from redwood.engine.figures.plots import draw_run
-from redwood.settings.results import Results
+from redwood.settings.scores.results import Results
 from tests.engine.figures.helpers import caught
 
 

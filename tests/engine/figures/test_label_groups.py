@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from redwood.engine.figures.label_groups import plot_label_groups
-from redwood.settings.multi_label_results import MultiLabelResults
+from redwood.settings.scores.multi_label_results import MultiLabelResults
 
 
 def results(phases):

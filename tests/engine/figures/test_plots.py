@@ -9,7 +9,7 @@ from PIL import Image
 
 from redwood.engine.figures import plots, ranking
 from redwood.engine.figures.drawing import spread
-from redwood.settings.results import RegressionResults, Results
+from redwood.settings.scores.results import RegressionResults, Results
 from tests.engine.figures.helpers import caught
 
 
@@ -191,7 +191,7 @@ def test_pyplot_is_never_imported(tmp_path):
     code = """if True:
         import sys
         from redwood.engine.figures import plots
-        from redwood.settings.results import Results
+        from redwood.settings.scores.results import Results
         results = Results(setting="s", method="m", dataset="d", seed=0, num_phases=1, accuracy_matrix=[[0.5]])
         plots.plot_accuracy_curve(results, sys.argv[1])
         assert "matplotlib.pyplot" not in sys.modules

@@ -2,9 +2,9 @@ import pytest
 import yaml
 
 from redwood.core.errors import RedwoodError
-from redwood.experiments.arguments import UsageError
 from redwood.experiments.bench.suite import SHIPPED, load_suite, read_suite
-from redwood.experiments.options import check_arguments, parse_options
+from redwood.experiments.command_line.arguments import UsageError
+from redwood.experiments.command_line.options import check_arguments, parse_options
 from redwood.settings.base import why_not_applicable
 
 SUITE = {

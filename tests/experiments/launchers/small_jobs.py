@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from redwood.core.fork_server import accept_signals
 
 if TYPE_CHECKING:
-    from redwood.experiments.jobs import Failure
+    from redwood.experiments.launchers.jobs import Failure
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,12 @@
 
 import pytest
 
-from redwood.experiments.jobs import Failure, Job
+from redwood.experiments.command_line.pairs import Pair
 from redwood.experiments.launchers import here, pool
 from redwood.experiments.launchers.here import ThisProcess
+from redwood.experiments.launchers.jobs import Failure, Job
 from redwood.experiments.launchers.pool import Pool
 from redwood.experiments.launchers.resources import Resources
-from redwood.experiments.pairs import Pair
 
 
 def job(tmp_path, number, width=1):

@@ -13,13 +13,13 @@ import submitit
 from redwood.core.errors import RedwoodError
 from redwood.engine.run import Run
 from redwood.engine.signals import Stopped
-from redwood.experiments.arguments import UsageError
-from redwood.experiments.jobs import Elsewhere, Failure, Job
+from redwood.experiments.command_line.arguments import UsageError
+from redwood.experiments.command_line.options import Options
+from redwood.experiments.command_line.pairs import Pair
 from redwood.experiments.launchers import slurm, slurm_task
+from redwood.experiments.launchers.jobs import Elsewhere, Failure, Job
 from redwood.experiments.launchers.slurm import Slurm, parse_resources
 from redwood.experiments.launchers.slurm_task import run_task
-from redwood.experiments.options import Options
-from redwood.experiments.pairs import Pair
 from redwood.settings.base import Setting
 
 # Notes its script, and starts nothing: the test says what becomes of the jobs.

@@ -13,11 +13,11 @@ import yaml
 from gymnasium.spaces import Box
 
 from redwood.core.errors import RedwoodError
-from redwood.experiments.config_file import as_arguments
-from redwood.experiments.options import check_arguments, parse_options
-from redwood.experiments.pairs import Pair
+from redwood.experiments.command_line.config_file import as_arguments
+from redwood.experiments.command_line.options import check_arguments, parse_options
+from redwood.experiments.command_line.pairs import Pair
+from redwood.experiments.command_line.trust import refuse_untrusted
 from redwood.experiments.presets.catalog import FOLDER, PROTOCOLS, Reached, find_preset, load_presets
-from redwood.experiments.trust import refuse_untrusted
 from redwood.methods.networks.parts import MODELS
 from redwood.settings.base import why_not_applicable
 from redwood.settings.scores.measure import ACCURACY

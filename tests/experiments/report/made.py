@@ -8,10 +8,10 @@ import numpy as np
 import yaml
 
 from redwood.core.files import plain, write_json
-from redwood.experiments.pairs import Pair
-from redwood.experiments.plan import ComparisonPlan
-from redwood.settings.results import Results
+from redwood.experiments.command_line.pairs import Pair
+from redwood.experiments.launchers.plan import ComparisonPlan
 from redwood.settings.scores.cost import USES, Cost
+from redwood.settings.scores.results import Results
 from redwood.settings.scores.slices import SliceScores
 
 CLASSES = 4

@@ -1,7 +1,7 @@
 """Which runs are joined, and how pairs of one name are told apart."""
 
 from redwood.experiments.report.entries import entries_of
-from redwood.experiments.report.folders import read_source
+from redwood.experiments.reporting import read_source
 from tests.experiments.report.made import made_comparison, made_results, made_run
 
 

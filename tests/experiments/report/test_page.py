@@ -7,14 +7,14 @@ from importlib.resources import files
 
 import pytest
 
+from redwood.branches.acquisition.results import AcquisitionResults
 from redwood.engine.figures.drawing import COLOURS, looks_of
 from redwood.experiments.report.content import content_of
-from redwood.experiments.report.folders import read_source
 from redwood.experiments.report.page import render, write_report
-from redwood.settings.acquisition.results import AcquisitionResults
-from redwood.settings.results import RegressionResults, Results
+from redwood.experiments.reporting import read_source
 from redwood.settings.rl.outcomes import Evaluations
 from redwood.settings.rl.results import ReturnResults
+from redwood.settings.scores.results import RegressionResults, Results
 from tests.experiments.report.made import made_comparison, made_results, made_run, write_table
 
 HOSTILE = "</script><b>bold</b><!--'\""

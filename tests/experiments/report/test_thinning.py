@@ -5,8 +5,8 @@ import copy
 import pytest
 
 from redwood.experiments.report.content import content_of, rounded
-from redwood.experiments.report.folders import read_source
 from redwood.experiments.report.thinning import MAX_BYTES, fit, size_of, thin
+from redwood.experiments.reporting import read_source
 from tests.experiments.report.made import made_comparison, made_results, made_run
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from redwood.methods.base import Method
 from redwood.settings.base import Setting
 from redwood.settings.data.dataset import Dataset
-from redwood.settings.phase import Phase
+from redwood.settings.streams.phase import Phase
 from redwood.settings.tree import ContinualSetting
 from tests.samples import few_digits
 

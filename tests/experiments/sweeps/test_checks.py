@@ -3,7 +3,7 @@
 import pytest
 
 from redwood.core.errors import RedwoodError
-from redwood.experiments.pairs import Pair
+from redwood.experiments.command_line.pairs import Pair
 from redwood.experiments.sweeps.checks import count_trials, make_space
 from redwood.experiments.sweeps.space import Choices, Range
 

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from redwood.core.errors import NotApplicableError, RedwoodError
-from redwood.experiments.pairs import Pair
+from redwood.experiments.command_line.pairs import Pair
 from redwood.experiments.sweeps.plan import (
     FILE,
     SweepPlan,

@@ -3,7 +3,7 @@
 import pytest
 
 from redwood.core.errors import RedwoodError
-from redwood.experiments.arguments import UsageError
+from redwood.experiments.command_line.arguments import UsageError
 from redwood.experiments.sweeps.space import Choices, Range, as_arguments, parse_parameter, read_space, size_of
 
 

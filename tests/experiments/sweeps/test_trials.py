@@ -7,14 +7,14 @@ import pytest
 
 from redwood.engine.run import RunContext
 from redwood.engine.tuning import Trial
-from redwood.experiments.jobs import Failure, Job
-from redwood.experiments.pairs import Pair
+from redwood.experiments.command_line.pairs import Pair
+from redwood.experiments.launchers.jobs import Failure, Job
 from redwood.experiments.sweeps.plan import SweepPlan
 from redwood.experiments.sweeps.study import COMPLETE, FAILED, PRUNED, Ending, Tried
 from redwood.experiments.sweeps.trials import bars_of, ending_of, make_job, shared_failure
 from redwood.methods.baselines import Random
-from redwood.settings.results import Results
 from redwood.settings.scores.cost import Cost
+from redwood.settings.scores.results import Results
 from tests.small_runs import run_here, small_setting
 
 PLAN = SweepPlan(

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from redwood.experiments.arguments import parse_selection
-from redwood.experiments.options import check_arguments, parse_options
-from redwood.experiments.pairs import Pair
+from redwood.experiments.command_line.arguments import parse_selection
+from redwood.experiments.command_line.options import check_arguments, parse_options
+from redwood.experiments.command_line.pairs import Pair
 from redwood.methods.lookup import get_method
 from tests.small_runs import run_here, small_setting
 

@@ -11,12 +11,13 @@ import torch
 import yaml
 
 import redwood
+from redwood.branches.generative.generative_rehearsal import GenerativeRehearsal
 from redwood.cli import main
 from redwood.core.errors import DataError, NotApplicableError, RedwoodError
 from redwood.core.parts import flat
 from redwood.engine import loop
-from redwood.experiments.config_file import read_arguments
-from redwood.experiments.runner import execute
+from redwood.experiments.command_line.config_file import read_arguments
+from redwood.experiments.runs.runner import execute
 from redwood.experiments.trained.card import model_card
 from redwood.experiments.trained.export import export_model
 from redwood.experiments.trained.extend import extended_options
@@ -25,9 +26,8 @@ from redwood.methods.baselines import Finetune
 from redwood.methods.networks import build_network
 from redwood.methods.networks.parts import MultiLayerPerceptron
 from redwood.methods.replay.gdumb import GDumb
-from redwood.methods.replay.generative import GenerativeRehearsal
 from redwood.settings import ClassSplit, Dataset, get_setting
-from redwood.settings.results import Results
+from redwood.settings.scores.results import Results
 from tests.cli.command import assert_one_sentence
 from tests.leak_check import reachable
 from tests.methods.helpers import refused

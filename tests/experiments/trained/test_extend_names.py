@@ -13,12 +13,12 @@ import redwood
 from redwood.cli import main
 from redwood.core.errors import DataError, NotApplicableError
 from redwood.engine import loop
-from redwood.experiments.runner import execute, resume_run
+from redwood.experiments.runs.runner import execute, resume_run
 from redwood.experiments.trained.extend import extended_options
 from redwood.methods import get_method
 from redwood.settings import ClassSplit, Dataset, Images, TaskList, get_setting
-from redwood.settings.earlier import Earlier
-from redwood.settings.results import Results
+from redwood.settings.scores.results import Results
+from redwood.settings.streams.extended import Earlier
 from redwood.settings.supervised import SupervisedSetting
 from redwood.settings.table import SETTINGS
 from tests.cli.command import assert_one_sentence

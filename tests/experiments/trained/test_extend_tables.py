@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from redwood.cli import main
-from redwood.settings.results import Results
+from redwood.settings.scores.results import Results
 from tests.methods.helpers import one_sentence
 
 COLUMNS = ["--time_column", "date", "--period", "month"]

@@ -5,7 +5,7 @@ import csv
 import pytest
 
 from redwood.cli import main
-from redwood.settings.results import Results
+from redwood.settings.scores.results import Results
 from tests.images import class_folders
 
 OPTIONS = ["--passes", "1", "--accelerator", "cpu"]

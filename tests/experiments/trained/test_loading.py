@@ -9,12 +9,12 @@ import yaml
 from torch import nn
 
 import redwood
+from redwood.branches.streaming.ncm import NCM
 from redwood.core.errors import RedwoodError
 from redwood.methods.agents.on_policy import PPO
 from redwood.methods.baselines import Finetune
 from redwood.methods.replay.async_rehearsal import AsyncRehearsal
 from redwood.methods.replay.rehearsal import Rehearsal
-from redwood.methods.streaming.ncm import NCM
 from redwood.settings.rl.tree import IncrementalRLSetting
 from redwood.settings.tree import ClassIncrementalSetting, DistributedClassIncrementalSetting
 from tests.experiments.trained.answers import SAMPLES, fresh_answers, supervised_methods, train

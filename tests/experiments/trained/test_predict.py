@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 
 import redwood
+from redwood.branches.streaming.ncm import NCM
 from redwood.cli import main
 from redwood.methods.baselines import Finetune, Random
-from redwood.methods.streaming.ncm import NCM
 from redwood.settings.data.dataset import Dataset
 from tests.cli.command import assert_one_sentence
 from tests.experiments.trained.answers import SAMPLES

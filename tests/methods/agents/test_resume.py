@@ -11,8 +11,8 @@ from redwood.engine.folder import RunFolder
 from redwood.methods.agents.off_policy import SAC
 from redwood.methods.agents.on_policy import PPO
 from redwood.methods.agents.sb3_loop import SB3Loop
-from redwood.settings.results import Results
 from redwood.settings.rl.tree import TaskIncrementalRLSetting
+from redwood.settings.scores.results import Results
 from tests.methods.agents.parts import joined
 from tests.methods.agents.runs import SMALL, same, small_setting
 from tests.settings.rl.clock_environments import LargePicture, OtherPicture, Picture

@@ -8,12 +8,12 @@ from gymnasium.spaces import Box
 from torch import nn
 from torchvision import models
 
+from redwood.branches.streaming.slda import SLDA
 from redwood.core.errors import InvalidOptionError
 from redwood.methods.networks import Scale, build_network
 from redwood.methods.networks.backbone import make_backbone
 from redwood.methods.networks.last_layer import features_of
 from redwood.methods.networks.torchvision_models import torchvision_input
-from redwood.methods.streaming.slda import SLDA
 from tests.methods.helpers import one_sentence
 from tests.samples import few_digits
 from tests.small_runs import NormalisedNetwork, run_here, small_setting

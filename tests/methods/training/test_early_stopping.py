@@ -10,7 +10,7 @@ from pytorch_lightning import Callback
 from redwood.core.errors import InvalidOptionError
 from redwood.methods.baselines import Finetune
 from redwood.methods.replay.gdumb import GDumb
-from redwood.settings.results import Results
+from redwood.settings.scores.results import Results
 from tests.label_sets import few_label_sets
 from tests.methods.helpers import one_sentence
 from tests.regression import line

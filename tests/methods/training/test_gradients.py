@@ -9,10 +9,10 @@ from itertools import pairwise
 import pytest
 import torch
 
+from redwood.branches.osaka.maml import MAML
 from redwood.core.errors import InvalidOptionError
 from redwood.engine.signals import Stopped, stop_signals
 from redwood.methods.baselines import Finetune
-from redwood.methods.meta.maml import MAML
 from redwood.methods.replay.rehearsal import Rehearsal
 from redwood.methods.training import callbacks
 from redwood.methods.training.recipe import ClipNorm, ClipValue

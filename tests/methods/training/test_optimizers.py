@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from redwood.branches.federated.fedavg import FedAvg
 from redwood.core.errors import InvalidOptionError
 from redwood.methods.baselines import Finetune
-from redwood.methods.federated.fedavg import FedAvg
 from redwood.methods.training.optimizers import OPTIMIZERS, Adam, Sgd, new_optimizer
 from tests.methods.helpers import one_sentence
 from tests.methods.test_lightning import Watched, watch

@@ -4,18 +4,18 @@ from functools import partial
 
 import pytest
 
+from redwood.branches.federated.fedavg import FedAvg
+from redwood.branches.federated.fedssi import FedSSI
 from redwood.branches.modular.hard_moe import HardMoE
 from redwood.branches.modular.mntdp import MNTDP
 from redwood.core.errors import InvalidOptionError
 from redwood.core.parts import flat
-from redwood.experiments.config_file import as_arguments, load_config
-from redwood.experiments.options import parse_options
-from redwood.experiments.pairs import Pair
+from redwood.experiments.command_line.config_file import as_arguments, load_config
+from redwood.experiments.command_line.options import parse_options
+from redwood.experiments.command_line.pairs import Pair
 from redwood.methods.architecture.packnet import PackNet
 from redwood.methods.architecture.widen import Widen
 from redwood.methods.composition import compose
-from redwood.methods.federated.fedavg import FedAvg
-from redwood.methods.federated.fedssi import FedSSI
 from redwood.methods.regularisation.ewc import EWC
 from redwood.methods.regularisation.si import SI
 from redwood.methods.replay.agem import AGEM

@@ -1,6 +1,5 @@
 import subprocess
 import sys
-from importlib.metadata import EntryPoint
 
 import numpy as np
 import pandas
@@ -116,8 +115,8 @@ def test_arrays_that_do_not_fit_are_refused():
 
 
 def test_entry_point_of_another_package(tmp_path, monkeypatch):
-    entry = EntryPoint("theirs", f"{__name__}:tiny_source", "redwood.datasets")
-    monkeypatch.setattr(registry, "entry_points", lambda group: [entry] if group == entry.group else [])
+    entry = ("theirs", f"{__name__}:tiny_source")
+    monkeypatch.setattr(registry, "entries", lambda group: [entry] if group == "redwood.datasets" else [])
     assert len(load_dataset("theirs", tmp_path, 0, 0).x) == 4
 
 

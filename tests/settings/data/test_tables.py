@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 import torch
 
+from redwood.branches.streaming.moving_window import MovingWindow
 from redwood.core.errors import DataError, InvalidOptionError, RedwoodError
-from redwood.methods import MovingWindow
 from redwood.methods.baselines import Random
 from redwood.settings import ContinualSetting, DomainIncrementalSetting, Table
 from redwood.settings.data.catalog import load_dataset

@@ -10,9 +10,9 @@ from redwood.engine.loop import run_protocol
 from redwood.engine.run import Run
 from redwood.methods.base import Method
 from redwood.settings.base import Setting
-from redwood.settings.results import Results
 from redwood.settings.rl.phase import ReinforcementPhase
 from redwood.settings.rl.setting import ReinforcementSetting
+from redwood.settings.scores.results import Results
 from tests.settings.rl.clock_environments import Clock as Clock
 from tests.settings.rl.clock_environments import OneRightAction as OneRightAction
 from tests.settings.rl.clock_environments import OtherClock as OtherClock

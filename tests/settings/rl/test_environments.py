@@ -9,9 +9,9 @@ import pytest
 from redwood.core.errors import RedwoodError, UnknownNameError
 from redwood.engine.figures.plots import plot_accuracy_curve, plot_accuracy_matrix
 from redwood.methods.baselines import Random
-from redwood.settings.results import Results
 from redwood.settings.rl.environments import find_environment
 from redwood.settings.rl.tree import IncrementalRLSetting
+from redwood.settings.scores.results import Results
 from tests.settings.rl.clock import N_TASKS, Clock, OtherClock, clock, record
 
 

@@ -5,7 +5,6 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from redwood.settings.results import Results
 from redwood.settings.rl.budget import OnlineReturn
 from redwood.settings.rl.metrics import (
     area_under_curve,
@@ -15,6 +14,7 @@ from redwood.settings.rl.metrics import (
 )
 from redwood.settings.rl.results import ReturnResults
 from redwood.settings.rl.tree import IncrementalRLSetting
+from redwood.settings.scores.results import Results
 from tests.settings.rl.clock import Clock, clock, record
 
 

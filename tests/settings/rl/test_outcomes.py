@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from redwood.core.errors import InvalidOptionError
-from redwood.settings.results import Results
 from redwood.settings.rl.environment import TaskEnvironment
 from redwood.settings.rl.outcomes import Outcome, summarise
 from redwood.settings.rl.tree import (
@@ -16,6 +15,7 @@ from redwood.settings.rl.tree import (
     IncrementalRLSetting,
     TaskIncrementalRLSetting,
 )
+from redwood.settings.scores.results import Results
 from tests.methods.agents.runs import SMALL, same
 from tests.methods.agents.runs import small_setting as agent_setting
 from tests.settings.rl.clock import LIMIT, N_TASKS, STEPS, Clock, OtherClock, Recorder, clock, record

@@ -8,8 +8,8 @@ import pytest
 from redwood.core.errors import InvalidOptionError
 from redwood.engine.loop import run_protocol
 from redwood.engine.run import Run
-from redwood.settings.results import Results
 from redwood.settings.rl.tree import IncrementalRLSetting, TaskIncrementalRLSetting, TraditionalRLSetting
+from redwood.settings.scores.results import Results
 from tests.settings.rl.clock import LIMIT, N_TASKS, Clock, OtherClock, Recorder, clock, record
 
 A, B, C = "gain=1", "gain=5", "gain=3"

@@ -10,12 +10,12 @@ import torch
 from rich.console import Console
 
 from redwood.core.errors import DataError, InvalidOptionError, NotTrainedError
-from redwood.experiments.tables import print_results
+from redwood.experiments.report.tables import print_results
 from redwood.methods.baselines import Finetune
 from redwood.methods.replay.rehearsal import Rehearsal
 from redwood.settings import AllTasks, SeenTasks
-from redwood.settings.results import Results
 from redwood.settings.scores.learning_curve import learning_curve_area
+from redwood.settings.scores.results import Results
 from tests.regression import line
 from tests.small_runs import FixedRule, comparable, run_here, small_setting
 

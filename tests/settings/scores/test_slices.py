@@ -12,9 +12,9 @@ from redwood.core.errors import DataError, InvalidOptionError
 from redwood.methods import Finetune
 from redwood.settings import Arrays, ClassIncrementalSetting, DomainIncrementalSetting, TaskList, TraditionalSetting
 from redwood.settings.data.dataset import Dataset
-from redwood.settings.phase import Phase
-from redwood.settings.results import Results
+from redwood.settings.scores.results import Results
 from redwood.settings.scores.slices import SliceScores, Slicing
+from redwood.settings.streams.phase import Phase
 from tests.samples import few_digits
 from tests.small_runs import FixedRule, run_here, small_setting
 

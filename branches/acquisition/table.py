@@ -1,0 +1,27 @@
+"""What this branch adds to redwood."""
+
+from redwood.core.branches import Branch, MethodEntry
+
+BRANCH = Branch(
+    settings={
+        "acquisition": "redwood.branches.acquisition.setting:AcquisitionSetting",
+    },
+    methods={
+        "uniform": MethodEntry(
+            "redwood.branches.acquisition.buyers:Uniform",
+            "acquisition",
+            "buys samples for the same money of each slice: a baseline",
+        ),
+        "water_filling": MethodEntry(
+            "redwood.branches.acquisition.buyers:WaterFilling",
+            "acquisition",
+            "buys samples of the smallest slice: a baseline",
+        ),
+        "slice_tuner": MethodEntry(
+            "redwood.branches.acquisition.slice_tuner:SliceTuner",
+            "acquisition",
+            "buys samples where learning curves promise most, and evenly (Tae & Whang, 2021)",
+            requires=frozenset({"many_passes", "one_worker"}),
+        ),
+    },
+)

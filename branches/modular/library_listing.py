@@ -1,0 +1,127 @@
+"""Show what is in a module library: its networks as a tree, a line of totals, and a picture of the lineage."""
+
+import json
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+from redwood.branches.modular.library import ModuleLibrary, ModuleRecord, NetworkRecord, lineage
+from redwood.branches.modular.lineage import plot_lineage
+from redwood.engine.terminal import NOT_DEFINED, Terminal, new_table, scaled
+
+PICTURE = "lineage.png"
+_MAX_DRAWN = 300  # networks that a picture of readable size has room for
+_SHOWN_KEY = 8
+_FILE_WIDTH = 160
+_MAX_SHOWN_DEPTH = 6  # a branch that is deeper says its depth as a number
+
+
+def print_library(folder: str, as_json: bool) -> None:
+    """Print what is in the library of a folder, and draw its lineage there.
+
+    Args:
+        folder: The library.
+        as_json: Print the records as JSON instead of a table.
+
+    Raises:
+        RedwoodError: If the folder holds no library.
+    """
+    library = ModuleLibrary(Path(folder), create=False)
+    networks, modules = library.networks(), library.modules()
+    if as_json:
+        records = {"networks": list(map(asdict, networks)), "modules": list(map(asdict, modules))}
+        print(json.dumps(records, indent=2))
+    else:
+        console = Terminal()
+        if networks:
+            # A file or a pipe has room for what a narrow terminal would fold.
+            wide = console if console.is_terminal else Terminal(width=max(console.width, _FILE_WIDTH))
+            wide.print(network_table(networks))
+            console.print()
+        console.print(Text(totals(networks, modules)), soft_wrap=True)
+        if len(networks) > _MAX_DRAWN:
+            note = f"{PICTURE} shows the newest {_MAX_DRAWN:,} of {len(networks):,} networks."
+            console.print(Text(note), soft_wrap=True)
+    if networks:
+        _draw(networks, Path(folder) / PICTURE)
+
+
+def network_table(networks: Sequence[NetworkRecord]) -> Table:
+    """A row per network, in the order of their lineage."""
+    tasks = {record.key: str(record.task["name"]) for record in networks}
+    table = new_table("networks, each below the one it was made from", padding=1)
+    table.add_column("task", overflow="fold")
+    table.add_column("network", no_wrap=True)
+    table.add_column("classes", justify="right", no_wrap=True)
+    table.add_column("reused", justify="right", no_wrap=True)
+    table.add_column("made from", overflow="fold")
+    table.add_column("validation", justify="right", no_wrap=True)
+    table.add_column("FLOPs", justify="right", no_wrap=True)
+    table.add_column("created", no_wrap=True)
+    for record, depth in lineage(networks):
+        table.add_row(
+            Text(_branch(depth) + tasks[record.key]),
+            record.key[:_SHOWN_KEY],
+            str(len(record.task["classes"])),
+            f"{record.reused} of {len(record.modules)}",
+            Text(_parent(record, tasks)),
+            _accuracy(record) or NOT_DEFINED,
+            scaled(sum(record.cost.values()), "") if record.cost else NOT_DEFINED,
+            f"{datetime.fromtimestamp(record.created):%Y-%m-%d}",
+        )
+    return table
+
+
+def totals(networks: Sequence[NetworkRecord], modules: Sequence[ModuleRecord]) -> str:
+    """How much there is, as one line."""
+    parameters, nbytes = (sum(getattr(record, name) for record in modules) for name in ("parameters", "nbytes"))
+    return ", ".join(
+        [
+            _count(len(networks), "network"),
+            _count(len(modules), "module"),
+            f"{scaled(parameters, '')} parameters",
+            scaled(nbytes, "B"),
+        ]
+    )
+
+
+def _draw(networks: Sequence[NetworkRecord], path: Path) -> None:
+    ordered = [record for record, _ in lineage(networks[-_MAX_DRAWN:])]
+    places = {record.key: place for place, record in enumerate(ordered)}
+    try:
+        plot_lineage(
+            [str(record.task["name"]) for record in ordered],
+            [places.get(record.parent) if record.parent else None for record in ordered],
+            [_accuracy(record) for record in ordered],
+            [record.reused for record in ordered],
+            path,
+        )
+    except OSError as error:
+        warnings.warn(f"{path} cannot be written ({error.strerror}); make the folder writable.", stacklevel=2)
+
+
+def _branch(depth: int) -> str:
+    if not depth:
+        return ""
+    shown = min(depth, _MAX_SHOWN_DEPTH)
+    return " " * (shown - 1) + ("└ " if depth == shown else f"└{depth} ")
+
+
+def _parent(record: NetworkRecord, tasks: dict[str, str]) -> str:
+    """The task of the network that this one was made from."""
+    if record.parent is None:
+        return NOT_DEFINED
+    return tasks.get(record.parent, "removed")
+
+
+def _accuracy(record: NetworkRecord) -> str:
+    return "" if record.validation is None else f"{100 * record.validation:.1f} %"
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"

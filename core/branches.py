@@ -1,0 +1,107 @@
+"""The door for branches and packages: what each adds, by name, in a table that imports no heavy library.
+
+A branch is a protocol or a family of methods that stands on the trunk. Its table is an object `BRANCH`: that of
+`branches/NAME/table.py` for redwood's own, and an entry point of the group `redwood.branches` for an installed package.
+"""
+
+import functools
+import importlib
+import pkgutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import NamedTuple
+
+from redwood.core.errors import RedwoodError
+
+GROUP = "redwood.branches"
+OF_SETTINGS, OF_METHODS = "redwood.settings", "redwood.methods"
+
+
+class MethodEntry(NamedTuple):
+    """One method of a table.
+
+    Attributes:
+        reference: The class, as `module:Name`.
+        target: Key of the most general setting that the method applies to; `module:Name` of a setting without a key.
+        summary: What the method does, with its source.
+        requires: Free parameters that a setting must not pin; see `redwood.methods.base.Method`.
+    """
+
+    reference: str
+    target: str
+    summary: str
+    requires: frozenset[str] = frozenset()
+
+    @property
+    def family(self) -> str:
+        """The folder of the method inside `methods/` or `branches/`."""
+        return self.reference.split(".")[2].partition(":")[0]
+
+
+@dataclass(frozen=True)
+class Branch:
+    """What a branch adds. A test compares each entry with its class.
+
+    Attributes:
+        settings: Settings by key, as `module:Name`.
+        methods: Methods by key.
+        further: Further names by group of entry points, such as parts: `{"redwood.streams": {"drawn": "module:Name"}}`.
+    """
+
+    settings: Mapping[str, str] = field(default_factory=dict)
+    methods: Mapping[str, MethodEntry] = field(default_factory=dict)
+    further: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def names(self, group: str) -> Mapping[str, str]:
+        """`module:Name` of what the branch adds to a group of entry points, by name."""
+        if group == OF_METHODS:
+            return {key: entry.reference for key, entry in self.methods.items()}
+        return self.settings if group == OF_SETTINGS else self.further.get(group, {})
+
+
+@functools.cache
+def own_branches() -> dict[str, Branch]:
+    """Redwood's own branches, by the name of their folder."""
+    package = importlib.import_module(GROUP)
+    names = sorted(module.name for module in pkgutil.iter_modules(package.__path__) if module.ispkg)
+    return {name: importlib.import_module(f"{GROUP}.{name}.table").BRANCH for name in names}
+
+
+@functools.cache  # a call takes 10 ms, and every look-up needs it
+def installed_branches() -> dict[str, Branch]:
+    """The branches of other packages, by the name of their entry point.
+
+    Raises:
+        RedwoodError: If an entry point cannot be loaded, or is no `Branch`.
+    """
+    found = {}
+    for entry in metadata.entry_points(group=GROUP):
+        try:
+            branch = entry.load()
+        except Exception as error:
+            raise RedwoodError(
+                f"The branch {entry.name} of an installed package cannot be loaded from {entry.value} "
+                f"({type(error).__name__}: {error}); repair or uninstall the package."
+            ) from error
+        if not isinstance(branch, Branch):
+            raise RedwoodError(
+                f"The branch {entry.name} of an installed package is no redwood.core.branches.Branch, but a "
+                f"{type(branch).__name__}; let {entry.value} be one."
+            )
+        found[entry.name] = branch
+    return found
+
+
+@functools.cache
+def entries(group: str) -> tuple[tuple[str, str], ...]:
+    """Name and `module:Name` of all that branches and the entry points of installed packages add to a group."""
+    branches = [*own_branches().values(), *installed_branches().values()]
+    return tuple(_all_of(branches, group))
+
+
+def _all_of(branches: list[Branch], group: str) -> Iterator[tuple[str, str]]:
+    for branch in branches:
+        yield from branch.names(group).items()
+    for entry in metadata.entry_points(group=group):
+        yield entry.name, entry.value

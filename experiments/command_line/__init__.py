@@ -1,0 +1,1 @@
+"""What a command line and a file of options say."""

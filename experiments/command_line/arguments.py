@@ -1,0 +1,352 @@
+"""The command line's words and options that are known before any setting or method is loaded."""
+
+import argparse
+import difflib
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NoReturn
+
+from typing_extensions import override
+
+from redwood.core.errors import RedwoodError
+from redwood.settings.data.sources import IMAGE_FILES, refuse_absent
+
+# Similarity from which an option is suggested for an unknown one: at .6, `--epsilon` is like `--version`.
+ALIKE = 0.7
+# Runs that a comparison or a sweep may have, and processes that it may start.
+MOST_RUNS = 100_000
+MOST_PROCESSES = 1024
+
+# The commands that are words: what follows each, and what it does.
+COMMANDS = {
+    "resume": ("DIR", "go on with the run, comparison, sweep or bench in a folder"),
+    "predict": ("DIR --dataset D", "write a table of what a finished run predicts for new samples"),
+    "extend": ("DIR --dataset D", "learn further data with a finished run, in a new run"),
+    "export": ("DIR", "write a finished run for other programs"),
+    "report": ("DIR...", "write one page on runs, comparisons and sweeps"),
+    "bench": ("SUITE", "run a suite with expectations, or report on the folder of one"),
+    "sweep": ("NAME=VALUES... --setting S --method M", "try values of options, scored on held-out samples"),
+    "list": ("", "show the tree of settings and the methods of each, presets, or a module library"),
+    "advise": ("", "say how many samples of each slice to collect for a budget"),
+}
+
+
+def program() -> str:
+    """The name of the command line in messages, as the user calls it: `cli.py`, `redwood` or `python -m redwood`."""
+    called = Path(sys.argv[0])
+    if called.name == "__main__.py" and called.parent.name == "redwood":
+        return "python -m redwood"
+    return "redwood" if called.name == "redwood" else "cli.py"
+
+
+def invocation() -> str:
+    """What a user types to start the command line."""
+    return "python cli.py" if program() == "cli.py" else program()
+
+
+def usage_of(command: str) -> str:
+    """How a command is called, such as `python cli.py resume DIR`."""
+    return f"{invocation()} {command} {COMMANDS[command][0]}".rstrip()
+
+
+class UsageError(RedwoodError):
+    """The command line is not as it should be."""
+
+
+class Answered(Exception):
+    """The help has been printed, and nothing is left to do."""
+
+
+class OneSentenceParser(argparse.ArgumentParser):
+    """An argument parser whose errors are one sentence, raised instead of printed with the usage."""
+
+    @override
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message[0].upper()}{message[1:]}; see --help.")
+
+    @override
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        raise Answered
+
+
+class _Defaults(argparse.HelpFormatter):
+    """Shows the default of each option that has one and does not name it itself."""
+
+    @override
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text, usual = action.help or "", action.default
+        unsaid = usual not in (None, "", [], argparse.SUPPRESS) and action.nargs != 0 and "(default" not in text
+        return f"{text} (default: %(default)s)" if unsaid else text
+
+
+class CommandParser(OneSentenceParser):
+    """The parser of a command that is a word."""
+
+    def __init__(self, word: str, **options: Any) -> None:
+        """Take one of `COMMANDS`, and further options of an `ArgumentParser`."""
+        follows, does = COMMANDS[word]
+        super().__init__(
+            prog=f"{program()} {word}",
+            usage=" ".join(filter(None, ["%(prog)s", follows, "[options]"])),
+            description=f"{does[0].upper()}{does[1:]}.",
+            allow_abbrev=False,
+            formatter_class=_Defaults,
+            **options,
+        )
+        self._word = word
+
+    def read(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """Parse all arguments; raise `UsageError` for one that does not belong to the command."""
+        given, others = self.parse_known_args(arguments)
+        refuse_unknown(others, self._option_string_actions, f"the command {self._word}")
+        return given
+
+
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """What reads a whole number from `least` to `most`."""
+
+    def read(text: str) -> int:
+        if not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text} has to be at least {least} and at most {most}")
+        return int(text)
+
+    read.__name__ = "int"  # argparse names it where a text is no number
+    return read
+
+
+def table_format(text: str) -> str:
+    """What `--table` takes: a format, and behind a colon the metric that the table is of."""
+    if text.partition(":")[0] not in ("latex", "markdown"):
+        raise argparse.ArgumentTypeError(f"invalid choice: {text!r} (choose from latex, markdown, latex:METRIC)")
+    return text
+
+
+def add_launching(parser: argparse._ActionsContainer) -> None:
+    """Add the options of commands that run several jobs."""
+    add = parser.add_argument
+    add("--table", type=table_format, metavar="FORMAT", help="a table for a paper: latex, markdown, latex:forgetting")
+    add("--jobs", type=whole(1, MOST_PROCESSES), metavar="N", help="N at once (default: one per core, or per GPU)")
+    add("--launcher", choices=("here", "pool", "slurm"), help="in this process, in several (the default), or on SLURM")
+    add("--slurm", nargs="+", metavar="KEY=VALUE", help="options of sbatch, such as partition=a mem=8G")
+
+
+def add_selection(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose what to run."""
+    group = parser.add_argument_group("what to run")
+    add, number = group.add_argument, whole(1, MOST_RUNS)
+    add("--setting", metavar="KEY", help="setting, or several: a,b or all; the command list shows them")
+    add("--method", metavar="KEY", help="method, or several: a,b or all; a+b is both as one; or file.py:Class")
+    add("--seeds", type=number, default=1, metavar="N", help="repeat with N seeds: mean and deviation")
+    add("--class_orders", type=number, metavar="N", help="N orders of the classes (default: one from each seed)")
+    add_launching(group)
+    add("--config", metavar="FILE", help="options from a YAML file; flags override them")
+    add("--preset", metavar="NAME", help="options of a published result; flags override them")
+    add("--suite", metavar="NAME", help="environments, budget and agent's options of a benchmark, or FILE")
+    add("--trust", action="store_true", help="run the code that files of options name")
+    add("--help", "-h", action="store_true", help="show this help; with a pair, its options too")
+
+
+def selection_parser() -> argparse.ArgumentParser:
+    """The parser of the options that choose what to run, and of nothing else."""
+    parser = OneSentenceParser(
+        prog=program(),
+        add_help=False,
+        allow_abbrev=False,
+        description="Run continual-learning methods under the settings that they apply to.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_selection(parser)
+    parser.add_argument("--version", action="store_true", help="show the version")
+    return parser
+
+
+def parse_selection(
+    arguments: Sequence[str], parser: argparse.ArgumentParser | None = None
+) -> tuple[argparse.Namespace, list[str]]:
+    """Split the command line into what to run, by `parser` or `selection_parser`, and the options of the run."""
+    chosen, rest = (parser or selection_parser()).parse_known_args(arguments)
+    files = (os.path.isfile(part) for argument in arguments for part in (argument, argument.partition("=")[2]))
+    if chosen.trust and not (chosen.config or chosen.suite or any(files)):
+        raise UsageError("--trust is about the code that a file or a folder names; leave it out here.")
+    both = [name for name in ("preset", "suite", "config") if getattr(chosen, name) is not None]
+    if len(both) > 1:
+        raise UsageError(f"--{both[0]} and --{both[1]} both set options; give one of them, and flags for the rest.")
+    return chosen, rest
+
+
+def selection_names() -> list[str]:
+    """Names of the options that choose what to run, which no single run has."""
+    return [option.lstrip("-") for option in selection_parser()._option_string_actions]
+
+
+def refuse_absent_data(arguments: Sequence[str], *, or_image: bool = False) -> None:
+    """Raise `RedwoodError` for data that is not there, before seconds of imports that could read it.
+
+    Args:
+        arguments: The options of a run or of a command.
+        or_image: Whether the data may be a single image.
+    """
+    parser = OneSentenceParser(prog=program(), add_help=False, allow_abbrev=False)
+    for name, usual in (("dataset", ""), ("data_dir", "data"), ("stream", "")):
+        parser.add_argument(f"--{name}", default=usual)
+    given, _ = parser.parse_known_args(arguments)
+    names = [part.strip() for part in given.dataset.split(",")] if given.stream == "tasks" else [given.dataset]
+    for name in filter(None, names):
+        if not (or_image and name.lower().endswith(IMAGE_FILES)):
+            refuse_absent(name, Path(given.data_dir).expanduser())
+
+
+def option_names(arguments: Sequence[str]) -> set[str]:
+    """Names of the options among arguments, without dashes."""
+    return {argument[2:].partition("=")[0] for argument in arguments if argument.startswith("--")}
+
+
+def given_texts(arguments: Sequence[str]) -> dict[str, str]:
+    """The first value that is given to each option, as text; of several times the last one, as for argparse."""
+    given: dict[str, str] = {}
+    for argument, following in pairwise([*arguments, ""]):
+        if argument.startswith("--"):
+            name, equals, value = argument[2:].partition("=")
+            given[name] = value if equals else following
+    return given
+
+
+def refuse_repeated(arguments: Sequence[str]) -> None:
+    """Raise `UsageError` for an option that is given twice: only the last one would count."""
+    seen: dict[str, list[str]] = {}
+    names, name = option_names(arguments), ""
+    for argument in arguments:
+        if argument.startswith("--"):
+            name = argument[2:].partition("=")[0]
+            # A switch has two names, such as --quiet and --noquiet.
+            name = name.removeprefix("no") if name.removeprefix("no") in names else name
+            seen[name] = [*seen.get(name, []), argument]
+        elif name:
+            seen[name][-1] += f" {argument}"
+    for name, (first, *more) in seen.items():
+        if more and name != "help":
+            raise UsageError(f"--{name} is given twice, as {first} and as {more[0]}; give it once.")
+
+
+_EXAMPLES = (
+    ("--setting class_incremental --method rehearsal", ""),
+    ("--setting class_incremental --method rehearsal --help", "the options of these two"),
+    ("--setting all --method rehearsal,ewc,finetune", "one table, one picture"),
+    ("--preset der_pp/cifar10-500", "a published result"),
+    ("resume runs/2026...", "go on where it stopped"),
+)
+
+
+def general_help(settings: Sequence[str], methods: Sequence[str]) -> str:
+    """The help that needs no pair."""
+    parser = selection_parser()
+    parser.usage = f"%(prog)s --setting S --method M [options]\n       {program()} COMMAND [options]"
+    parser.epilog = "\n".join(
+        [
+            "commands, each with a --help of its own:",
+            *(f"  {f'{word} {follows}':<46}{does}" for word, (follows, does) in COMMANDS.items()),
+            "",
+            f"settings: {', '.join(settings)}",
+            f"methods:  {', '.join(methods)}",
+            "",
+            "examples:",
+            *(f"  {invocation()} {words:<66} {what}".rstrip() for words, what in _EXAMPLES),
+        ]
+    )
+    return parser.format_help()
+
+
+def check_word(word: str, others: Sequence[str]) -> None:
+    """Raise `UsageError` unless a word is a command, and what it is about comes before its options."""
+    if word not in COMMANDS:
+        near = difflib.get_close_matches(word, COMMANDS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(COMMANDS)}, or give --setting."
+        raise UsageError(f"There is no command {word}; {hint}")
+    first = COMMANDS[word][0].partition(" ")[0]
+    if first and others and others[0].startswith("-") and not {"-h", "--help"} & set(others):
+        raise UsageError(f"{first} comes before {others[0]}: {usage_of(word)}")
+
+
+def refuse_old(names: Iterable[str]) -> None:
+    """Raise `UsageError` for a command that is written as an option, as commands once were."""
+    for name in names:
+        if name in COMMANDS:
+            raise UsageError(f"--{name} is a command now: {usage_of(name)}")
+
+
+class UnknownOptionError(UsageError):
+    """There is no such `option`."""
+
+    def __init__(self, option: str, whose: str, hint: str, sentence: str = "") -> None:
+        super().__init__(sentence or f"There is no option {option} for {whose}; {hint}")
+        self.option = option
+
+
+def refuse_unknown(
+    arguments: Iterable[str],
+    actions: Mapping[str, argparse.Action],
+    whose: str,
+    owners: Callable[[str], Sequence[str]] = lambda option: (),
+) -> None:
+    """Check that every argument is an option, or a value that the option before it takes.
+
+    Args:
+        arguments: The command line.
+        actions: Each known option, such as `--lr`, and what it does.
+        whose: What has these options, for the error message.
+        owners: What has to be chosen for an option to be there, by its name without dashes.
+
+    Raises:
+        UsageError: For the first argument that is neither.
+    """
+    room = 0.0
+    for argument in arguments:
+        if not _is_option(argument):
+            if room == 0:
+                hint = "a command comes first" if argument in COMMANDS else "see --help"
+                raise UsageError(f"The argument {argument!r} belongs to no option; {hint}.")
+            room -= 1
+            continue
+        name, equals, _ = argument.partition("=")
+        if name not in actions:
+            refuse_old([name.lstrip("-")])
+            having = owners(name.lstrip("-"))
+            if having:
+                raise UnknownOptionError(
+                    name, whose, "", f"{name} belongs to {' or '.join(having)}; add that, or leave {name} out."
+                )
+            near = nearest_option(name, actions)
+            hint = f"did you mean {near}?" if near else "see --help."
+            raise UnknownOptionError(name, whose, hint)
+        room = 0.0 if equals else _room(actions[name])
+
+
+def nearest_option(name: str, known: Iterable[str]) -> str | None:
+    """The option that a user may have meant by `name`; None if no known one is like it.
+
+    A name that was cut short stands for a number or a size rather than for a kind: `--buffer` for `--buffer_size`.
+    """
+    names = list(known)
+    longer = [other for other in names if other.startswith(f"{name}_")]
+    sizes = [other for other in longer if other.endswith("_size")]
+    near = difflib.get_close_matches(name, sizes or longer, n=1, cutoff=0)
+    near = near or difflib.get_close_matches(name, names, n=1, cutoff=ALIKE)
+    return near[0] if near else None
+
+
+def _is_option(argument: str) -> bool:
+    try:
+        float(argument)  # a negative number is a value
+    except ValueError:
+        return argument.startswith("-")
+    return False
+
+
+def _room(action: argparse.Action) -> float:
+    """How many values an option takes at most."""
+    if isinstance(action.nargs, int):
+        return action.nargs
+    return float("inf") if action.nargs == "*" else 1

@@ -1,0 +1,101 @@
+"""Pairs of a setting and a method, and which of the chosen ones apply."""
+
+import functools
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import TypeVar
+
+from redwood.core.errors import NotApplicableError
+from redwood.core.parts import all_options, kinds_of
+from redwood.experiments.command_line.arguments import option_names
+from redwood.methods.base import Method
+from redwood.methods.lookup import get_method
+from redwood.methods.table import agent_hint, method_names
+from redwood.settings.base import Setting, why_not_applicable
+from redwood.settings.lookup import get_setting
+from redwood.settings.table import setting_names
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A setting and a method by the names under which the user knows them."""
+
+    setting: str
+    method: str
+
+    def load(self) -> tuple[type[Setting], type[Method]]:
+        """The two classes.
+
+        Raises:
+            RedwoodError: If one is unknown or cannot be imported.
+        """
+        return _load(get_setting, self.setting, os.getcwd()), _load(get_method, self.method, os.getcwd())
+
+    def __str__(self) -> str:
+        return f"--setting {self.setting} --method {self.method}"
+
+
+@functools.cache  # a comparison asks for the same few names again and again
+def _load(get: Callable[[str], T], name: str, folder: str) -> T:
+    """What a name stands for; that of a file may be relative to the current folder."""
+    return get(name)
+
+
+def select_pairs(settings: str, methods: str, arguments: Sequence[str] = ()) -> tuple[list[Pair], list[str]]:
+    """The pairs that two comma lists (or `all`) stand for.
+
+    Of several settings, those are left out that lack an option which another one has and which is given: `--dataset`
+    says that environments are not meant, and `--env` that data sets are not.
+
+    Args:
+        settings: Keys of settings.
+        methods: Keys of methods.
+        arguments: The other arguments.
+
+    Returns:
+        Those that apply; and why each of the others does not, in one sentence.
+
+    Raises:
+        NotApplicableError: If none applies; the reason of the first is given.
+        RedwoodError: If a name is unknown.
+    """
+    chosen_settings = dict.fromkeys(setting_names() if settings == "all" else settings.split(","))
+    chosen_methods = dict.fromkeys(method_names() if methods == "all" else methods.split(","))
+    pairs, reasons = [], []
+    for setting, method in product(chosen_settings, chosen_methods):
+        pair = Pair(setting, method)
+        reason = why_not_applicable(*pair.load())
+        if reason is None:
+            pairs.append(pair)
+        else:
+            reasons.append(reason + agent_hint(method, pair.load()[0].assumptions.rewards))
+    if not pairs:
+        raise NotApplicableError(reasons[0])
+    meant, others = _with_options(pairs, arguments)
+    return meant, reasons + others
+
+
+def _used_options(setting: type[Setting]) -> set[str]:
+    """The options that decide something under a setting, those of parts included."""
+    without_choice = {name for name, kind in kinds_of(setting).items() if len(kind.offered_under(setting)) < 2}
+    return all_options(setting, setting) - setting.unused_options.keys() - without_choice
+
+
+def _with_options(pairs: list[Pair], arguments: Sequence[str]) -> tuple[list[Pair], list[str]]:
+    """Those of the pairs that have all given options which a setting of one of them has; and why the others are not."""
+    given = option_names(arguments)
+    of_settings = {pair.setting: _used_options(pair.load()[0]) for pair in pairs}
+    of_methods = {pair.method: all_options(pair.load()[1], pair.load()[0]) for pair in pairs}
+    known = set().union(*of_settings.values())
+    meant, reasons = [], []
+    for pair in pairs:
+        lacking = sorted(given & known - of_settings[pair.setting] - of_methods[pair.method])
+        if lacking:
+            reasons.append(f"{pair.setting} has no option --{lacking[0]}.")
+        else:
+            meant.append(pair)
+    return (meant, reasons) if meant else (pairs, [])

@@ -1,0 +1,121 @@
+"""Code that a file names runs only if the user has named it, too, or says that the file is to be trusted.
+
+The import itself refuses the rest (`redwood.core.imports`). Here it is told before anything has begun, and by its
+option.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import yaml
+
+from redwood.core.files import read_text
+from redwood.core.imports import is_own, is_reference
+from redwood.core.plain_yaml import read_yaml
+from redwood.core.registry import known_names
+from redwood.experiments.command_line.arguments import UsageError
+from redwood.methods.table import known_methods
+from redwood.settings import ENTRY_POINTS as SETTING_GROUP
+from redwood.settings import SETTINGS
+from redwood.settings.data.table import DATASETS
+from redwood.settings.data.table import ENTRY_POINTS as DATASET_GROUP
+
+# Options whose texts are no references: columns, labels, and paths. Of an option that is not here, none is forgotten:
+# it is refused what looks like code.
+TEXTS = {"project", "target_column", "task_column", "time_column", "slices", "extends"} | {
+    *("data_dir", "buffer_dir", "run_dir", "library", "reference", "weights", "backbone_weights"),
+    *("stream_file", "concepts"),
+}
+# Data may come from Hugging Face: its package runs no code of a data set from version 4 on. These options are for code.
+_HUGGING_FACE, _CODE = "hf:", ("setting", "method", "env")
+# What stands before a colon that names no code: a kind of data set or of environment.
+_KINDS = ("continuum:", "drift_regression:", "supervised:")
+# Options for networks, which may have arguments or be of timm: what stands behind the colon is numbers or a name.
+_OF_NETWORKS, _NETWORKS = ("model", "expert_models", "backbone"), ("timm:",)
+
+
+def refuse_untrusted(options: Mapping[str, object], source: Path, option: str) -> None:
+    """Refuse options of a file that name code, or a YAML file that does.
+
+    Args:
+        options: By name; texts, or lists of these.
+        source: The file that they come from.
+        option: How the file was given on the command line.
+
+    Raises:
+        UsageError: If one names code.
+    """
+    for name, value in options.items():
+        for text in _texts(value):
+            if name not in TEXTS and names_code(text, name):
+                raise UsageError(
+                    f"{option} {source} names code that would be run, {name}: {text}; look at it, then add "
+                    f"--trust{f', or --{name} {text}' if option == '--config' else ''}."
+                )
+            for reference in _data_sets_in(Path(text)) if text.endswith((".yaml", ".yml")) else ():
+                if names_code(reference, "dataset"):
+                    raise UsageError(
+                        f"{option} {source} names the file {text}, whose data set {reference} is code that would be "
+                        "run; look at it, then add --trust."
+                    )
+
+
+def _data_sets_in(file: Path) -> Iterable[str]:
+    """The data sets that a YAML file of tasks or concepts names; none if it is no such file, which a run tells."""
+    try:
+        content = read_yaml(read_text(file))
+    except (OSError, ValueError, yaml.YAMLError):
+        return
+    nested = [content]
+    while nested:
+        value = nested.pop()
+        if isinstance(value, dict):
+            yield from _texts(value.get("dataset"))
+            nested.extend(value.values())
+        elif isinstance(value, list):
+            nested.extend(value)
+
+
+def names_code(text: str, option: str = "") -> bool:
+    """Whether an option's value names code beside redwood's own and that of installed packages' entry points.
+
+    Args:
+        text: The value.
+        option: The option, without dashes, which decides what may stand before a colon.
+    """
+    no_data = option in (*_CODE, *_OF_NETWORKS)
+    wholes = [whole for whole in text.split(",") if no_data or not whole.strip().startswith(_HUGGING_FACE)]
+    return any(_is_code(part.strip(), option) for whole in wholes for part in whole.split("+"))
+
+
+def _is_code(name: str, option: str) -> bool:
+    if option in _OF_NETWORKS and name.startswith(_NETWORKS):
+        return False
+    for kind in _KINDS:
+        name = name.removeprefix(kind)
+    # The name of a file alone is an error, which names what is in it: for that the file is run.
+    if (not is_reference(name) and ".py:" not in name) or is_own(name):
+        return False
+    tables = (
+        known_names("setting", SETTINGS, SETTING_GROUP),
+        known_methods(),
+        known_names("data set", DATASETS, DATASET_GROUP),
+    )
+    return not any(name in table or name in table.values() for table in tables)
+
+
+def _texts(value: object) -> Iterable[str]:
+    return [str(part) for part in (value if isinstance(value, list | tuple) else [value]) if part is not None]
+
+
+def options_of(arguments: Iterable[str]) -> dict[str, list[str]]:
+    """What command-line arguments give each option, by its name, with as many values as there are."""
+    given: dict[str, list[str]] = {}
+    name = ""
+    for argument in arguments:
+        if argument.startswith("--"):
+            name, equals, value = argument[2:].partition("=")
+            given.setdefault(name, []).extend([value] if equals else [])
+        elif name:
+            given[name].append(argument)
+    return given

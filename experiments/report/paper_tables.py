@@ -1,0 +1,223 @@
+"""The table of a comparison as LaTeX or Markdown, to paste into a paper.
+
+Under one setting, a line per method has its metrics; under several, a column per setting has the objective. A table of
+one metric has a column per setting, too.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from redwood.core.errors import InvalidOptionError
+from redwood.core.printable import printable
+from redwood.engine.pair_results import PARTLY, SOME_FAILED, PairResults, methods_in_order, repeats_of
+from redwood.engine.significance import BEST, LEVEL, SIMILAR, Mark, Significance, significance_of
+from redwood.settings.scores.measure import Measure
+from redwood.settings.scores.results import mean_and_std
+
+# Of LaTeX, the characters that mean something, and what stands for them.
+_ESCAPES = {c: f"\\{c}" for c in "&%$#_{}"} | {"\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\^{}"}
+_MISSING, _FAILED = "--", "failed"
+_SHORT = {"average_incremental": "incremental", "backward_transfer": "BWT", "forward_transfer": "FWT"}
+_SIGNED = {"backward_transfer", "forward_transfer"}
+
+
+@dataclass(frozen=True)
+class _Cell:
+    text: str
+    mark: Mark = ""
+
+
+@dataclass(frozen=True)
+class _PaperTable:
+    """Header, lines, notes for readers, and advice for the author, which each format writes in its way."""
+
+    title: str
+    header: list[str]
+    lines: list[list[_Cell]]
+    notes: list[str] = field(default_factory=list)
+    advice: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class TableFormat:
+    """A format of tables: the end of its file's name, and what writes a table of pairs whose measure is one.
+
+    `make(rows, metric)` writes all that a page has room for, or the metric of this name alone.
+    """
+
+    suffix: str
+    make: Callable[[Sequence[PairResults], str], str]
+
+
+def latex(rows: Sequence[PairResults], metric: str = "") -> str:
+    r"""A `table` with the rules of booktabs: the best is `\textbf`, what cannot be told from it `\underline`."""
+    table = _of_metric(rows, metric) if metric else _make(rows, bold="bold", other="underlined")
+    columns = "l" + "r" * (len(table.header) - 1)
+    lines = [
+        "% needs \\usepackage{booktabs}",
+        *(f"% {advice}" for advice in table.advice),
+        "\\begin{table}",
+        "\\centering",
+        f"\\caption{{{_escaped('. '.join([table.title, *table.notes]))}.}}",
+        f"\\begin{{tabular}}{{{columns}}}",
+        "\\toprule",
+        f"{' & '.join(map(_escaped, table.header))} \\\\",
+        "\\midrule",
+        *(f"{' & '.join(map(_latex_cell, line))} \\\\" for line in table.lines),
+        "\\bottomrule",
+        "\\end{tabular}",
+        "\\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def markdown(rows: Sequence[PairResults], metric: str = "") -> str:
+    """A table with pipes: the best is bold, what cannot be told from it is in italics."""
+    table = _of_metric(rows, metric) if metric else _make(rows, bold="bold", other="italic")
+    lines = [
+        f"{printable(table.title)}:",
+        "",
+        f"| {' | '.join(map(_piped, table.header))} |",
+        f"|---|{'---:|' * (len(table.header) - 1)}",
+        *(f"| {' | '.join(map(_markdown_cell, line))} |" for line in table.lines),
+        "",
+        *(f"{note}." for note in table.notes),
+        *(f"<!-- {advice} -->" for advice in table.advice),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+TABLES: Mapping[str, TableFormat] = {
+    "latex": TableFormat(".tex", latex),
+    "markdown": TableFormat(".md", markdown),
+}
+
+
+def _make(rows: Sequence[PairResults], *, bold: str, other: str) -> _PaperTable:
+    found = significance_of(rows)
+    settings = list(dict.fromkeys(row.setting for row in rows))
+    runs = [run for row in rows for run in row.results]
+    if not runs:
+        return _PaperTable("No run has results", ["method"], [[_Cell(row.method)] for row in rows])
+    notes = [f"Mean and standard deviation of {repeats_of(runs)}"] if len(runs) > len(rows) else []
+    marks = {mark for one in found.values() if one.differences for mark in one.marks.values()}
+    if SIMILAR in marks:
+        notes.append(
+            f"{bold.capitalize()}: best; {other}: not distinguishable from the best (paired permutation test, Holm's "
+            f"correction, level {LEVEL:g})"
+        )
+    elif BEST in marks:
+        notes.append(f"{bold.capitalize()}: best")
+    advice = list(dict.fromkeys(one.note for one in found.values() if one.note))
+    if any(row.failure and row.results for row in rows):
+        notes.append(f"{PARTLY} {SOME_FAILED}")
+    one = len(settings) == 1
+    table = _of_one_setting(rows, found[settings[0]], notes) if one else _of_settings(rows, found, notes)
+    return replace(table, advice=advice)
+
+
+def _of_one_setting(rows: Sequence[PairResults], found: Significance, notes: list[str]) -> _PaperTable:
+    measure = next(row.results[0].measure for row in rows if row.results)
+    metrics = [
+        name
+        for name in measure.metrics
+        if any(row.results and mean_and_std(row.results).get(name) is not None for row in rows)
+    ]
+    several = any(found.intervals.values())
+    header = ["method", measure.label, *(["95 % interval"] if several else [])]
+    header += [_short(name, measure) for name in metrics[1:]]
+    lines = []
+    for row in rows:
+        cells = [_Cell(row.method), _objective(row, found)]
+        if several:
+            interval = found.intervals.get(row.method)
+            cells.append(_Cell(_MISSING if interval is None else " to ".join(map(measure.show, interval))))
+        lines.append([*cells, *(_Cell(_metric(row, name)) for name in metrics[1:])])
+    title = f"Average {measure.label} and further metrics under {found.setting}"
+    return _PaperTable(title, header, lines, notes)
+
+
+def _of_settings(rows: Sequence[PairResults], found: Mapping[str, Significance], notes: list[str]) -> _PaperTable:
+    settings, methods = list(dict.fromkeys(row.setting for row in rows)), methods_in_order(rows)
+    by_pair = {(row.setting, row.method): row for row in rows}
+    lines = [
+        [
+            _Cell(method),
+            *(
+                _objective(by_pair[setting, method], found.get(setting))
+                if (setting, method) in by_pair
+                else _Cell(_MISSING)
+                for setting in settings
+            ),
+        ]
+        for method in methods
+    ]
+    measure = next(row.results[0].measure for row in rows if row.results)
+    return _PaperTable(f"Average {measure.label} under each setting", ["method", *settings], lines, notes)
+
+
+def _of_metric(rows: Sequence[PairResults], metric: str) -> _PaperTable:
+    """One metric under each setting; its best is not marked, as tests compare objectives alone."""
+    runs = [run for row in rows for run in row.results]
+    known = dict.fromkeys(name for run in runs for name, value in run.metrics.items() if value is not None)
+    if runs and metric not in known:
+        raise InvalidOptionError(
+            f"--table has no metric {metric!r} of these runs; choose from {', '.join(known)}, and make the table by "
+            "resume."
+        )
+    settings, cells = list(dict.fromkeys(row.setting for row in rows)), {}
+    for row in rows:
+        statistic = mean_and_std(row.results).get(metric) if row.results else None
+        text = _metric(row, metric) if row.results else _FAILED
+        if statistic is not None and len(row.results) > 1:
+            text += f" ± {row.results[0].measure.show(statistic[1])}"
+        cells[row.setting, row.method] = _Cell(text + (PARTLY if row.failure and row.results else ""))
+    lines = [
+        [_Cell(method), *(cells.get((setting, method), _Cell(_MISSING)) for setting in settings)]
+        for method in methods_in_order(rows)
+    ]
+    unit = next((f" ({run.measure.unit})" for run in runs if run.measure.unit), "")
+    notes = [f"Mean and standard deviation of {repeats_of(runs)}"] if len(runs) > len(rows) else []
+    if any(row.failure and row.results for row in rows):
+        notes.append(f"{PARTLY} {SOME_FAILED}")
+    return _PaperTable(f"{metric.replace('_', ' ').capitalize()}{unit}", ["method", *settings], lines, notes)
+
+
+def _objective(row: PairResults, found: Significance | None) -> _Cell:
+    if not row.results or found is None:
+        return _Cell(_FAILED)
+    measure = row.results[0].measure
+    text = measure.show(row.objective)
+    statistic = mean_and_std(row.results)[measure.metrics[0]]
+    if len(row.results) > 1 and statistic is not None:
+        text += f" ± {measure.show(statistic[1])}"
+    return _Cell(text + (PARTLY if row.failure else ""), found.marks[row.method] if found.differences else "")
+
+
+def _metric(row: PairResults, name: str) -> str:
+    statistic = mean_and_std(row.results).get(name) if row.results else None
+    return _MISSING if statistic is None else row.results[0].measure.show(statistic[0], signed=name in _SIGNED)
+
+
+def _short(name: str, measure: Measure) -> str:
+    stem = name.removesuffix(f"_{measure.key}")
+    return _SHORT.get(stem, stem.replace("_", " "))
+
+
+def _escaped(text: str) -> str:
+    return "".join(_ESCAPES.get(character, character) for character in printable(text))
+
+
+def _latex_cell(cell: _Cell) -> str:
+    text = re.sub(r"(?<!\S)-(?=\d)", "$-$", _escaped(cell.text)).replace("±", "$\\pm$")
+    return {BEST: f"\\textbf{{{text}}}", SIMILAR: f"\\underline{{{text}}}"}.get(cell.mark, text)
+
+
+def _piped(text: str) -> str:
+    return printable(text).replace("|", "\\|")
+
+
+def _markdown_cell(cell: _Cell) -> str:
+    text = _piped(cell.text)
+    return {BEST: f"**{text}**", SIMILAR: f"*{text}*"}.get(cell.mark, text)

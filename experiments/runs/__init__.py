@@ -1,0 +1,1 @@
+"""One run: started, read back, and gone on from."""

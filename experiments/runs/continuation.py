@@ -1,0 +1,111 @@
+"""A run that goes on from a saved one: where its tasks begin, and what its method starts with."""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, cast
+
+from gymnasium.spaces import Box
+
+from redwood.core.errors import InvalidOptionError, NotApplicableError, RedwoodError
+from redwood.core.parts import all_options, flat
+from redwood.engine.earlier import EarlierRun
+from redwood.engine.fingerprint import differences
+from redwood.experiments.command_line.arguments import UsageError
+from redwood.experiments.command_line.config_file import as_arguments
+from redwood.experiments.command_line.options import Options, parse_options
+from redwood.experiments.command_line.pairs import Pair
+from redwood.experiments.command_line.trust import refuse_untrusted
+from redwood.experiments.runs.saved_run import SavedRun, read_run
+from redwood.settings.config import is_marked
+from redwood.settings.streams.extended import Earlier, EarlierData
+from redwood.settings.supervised import SupervisedSetting
+
+
+def continued(options: Options, saved: SavedRun, *, trusted: bool) -> Options:
+    """Let the setting and the run of `options` begin where a saved run ended.
+
+    Args:
+        options: Options of the new run.
+        saved: The earlier run.
+        trusted: Whether code that its `config.yaml` names may be run.
+
+    Raises:
+        RedwoodError: If runs under the setting cannot be extended.
+    """
+    setting = options.setting
+    if not isinstance(setting, SupervisedSetting):
+        raise NotApplicableError(
+            f"A run under {saved.config['setting']} cannot be extended; extend a run of a supervised setting."
+        )
+    view = saved.signature.make_view(type(setting), workers=setting.workers)
+    signature = saved.signature
+    # Where one phase trains all tasks, and where earlier data was gone before, results are of the new tasks alone.
+    one_phase_each = signature.num_tasks == saved.state["next_phase"] and signature.first_task == 0
+    known = _data_of(saved, trusted) if one_phase_each else None
+    trained = signature.first_task + signature.num_tasks
+    earlier = Earlier(
+        saved.identity,
+        trained,
+        signature.classes,
+        cast("Box", view.observation_space),
+        tuple(signature.view.get("feature_names", ())),
+        known,
+    )
+    before = EarlierRun(str(saved.folder.resolve()), saved.state, saved.log, view, goes_on=known is not None)
+    run = replace(options.run, context=replace(options.run.context, earlier=before))
+    return replace(options, setting=setting.after(earlier), run=run)
+
+
+def pair_of(config: Mapping[str, object]) -> Pair:
+    """The setting and the method of a run, from its `config.yaml`."""
+    return Pair(str(config["setting"]), str(config["method"]))
+
+
+def plain_options(saved: SavedRun, given: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The options of a run, but for the setting, the method, those from Python, and those that are given anew."""
+    own = flat(saved.config, dict.fromkeys(("setting", "method", "extends"), "") | dict(given or {}))
+    return {name: value for name, value in own.items() if not is_marked(value)}
+
+
+def refuse_missing(saved: SavedRun, given: Mapping[str, object]) -> None:
+    """Raise `InvalidOptionError` if the method had an option from Python that is not among those given now."""
+    for name in sorted(all_options(pair_of(saved.config).load()[1])):
+        value = saved.options.get(name)
+        if is_marked(value) and name not in given:
+            raise InvalidOptionError(
+                f"The run in {saved.folder} got its {name} from Python ({value}), which no file can hold; give it "
+                f"again, as in redwood.load(folder, {name}=...)."
+            )
+
+
+def _data_of(saved: SavedRun, trusted: bool) -> EarlierData | None:
+    """The data of a finished run; None, with a warning, if it is not there any more."""
+    if not trusted:
+        refuse_untrusted(saved.options, saved.folder / "config.yaml", "The earlier run of")
+    if is_marked(saved.options.get("dataset")):
+        _warn_of_untested(saved, "it was given from Python")
+        return None
+    try:
+        options = parse_options(pair_of(saved.config), as_arguments(plain_options(saved)))
+        if "extends" in saved.config:
+            options = continued(options, read_run(str(saved.config["extends"])), trusted=trusted)
+        assert isinstance(options.setting, SupervisedSetting)
+        stream = options.setting.open_stream()
+    except UsageError:  # it names code that is not trusted
+        raise
+    except RedwoodError as error:  # it is gone, or does not fit the options any more
+        _warn_of_untested(saved, str(error).rstrip("."))
+        return None
+    changed = differences(saved.data, stream.fingerprint(), "the run", "the data now")
+    if changed:
+        _warn_of_untested(saved, f"it has changed: {changed}")
+        return None
+    return stream.as_earlier()
+
+
+def _warn_of_untested(saved: SavedRun, reason: str) -> None:
+    warnings.warn(
+        f"The data of the run in {saved.folder} cannot be read ({reason}): what is forgotten of it is not measured.",
+        stacklevel=3,
+    )

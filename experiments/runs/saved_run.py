@@ -1,0 +1,81 @@
+"""What the folder of a run holds: its options, and the last checkpoint between two phases."""
+
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from redwood.core.errors import RedwoodError
+from redwood.core.parts import flat
+from redwood.core.state import State
+from redwood.engine.folder import read_boundary
+from redwood.engine.run_state import check_format
+from redwood.experiments.command_line.config_file import load_config
+from redwood.experiments.runs.tensor_file import read_state
+from redwood.settings.signature import Signature
+
+# The file of an exported folder that holds the content of the last checkpoint between two phases.
+EXPORTED = "model.safetensors"
+
+
+class SavedRun(NamedTuple):
+    """What the folder of a run holds.
+
+    Attributes:
+        folder: The folder.
+        config: The options, as in `config.yaml`, those of parts nested.
+        state: The content of the last checkpoint between two phases.
+        signature: What the method saw of the setting.
+        identity: Drawn when the run was created.
+        log: The content of its `metrics.csv` until the checkpoint.
+        data: What its stream was made of, as plain values; empty if that is not known.
+    """
+
+    folder: Path
+    config: dict[str, Any]
+    state: State
+    signature: Signature
+    identity: str
+    log: str
+    data: State
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options by name; those of parts stand beside the others."""
+        return flat(self.config)
+
+    @property
+    def phases_learned(self) -> int:
+        """Phases that the method was trained in, those of the runs before it included."""
+        return int(self.state["next_phase"] + self.state["phases_before"])
+
+    @property
+    def phases_planned(self) -> int:
+        """What `phases_learned` is once the run is over."""
+        return self.signature.num_phases + int(self.state["phases_before"])
+
+
+def read_run(folder: str | os.PathLike[str], phase: int | None = None) -> SavedRun:
+    """Read the options and a checkpoint between two phases of a run, or of an exported one; nothing is unpickled.
+
+    Args:
+        folder: The folder.
+        phase: The phase after which the checkpoint was written, if all were kept. None: the last checkpoint.
+
+    Raises:
+        RedwoodError: If the folder is no run or damaged, or the run was stopped before it had learned a phase.
+    """
+    path = Path(folder)
+    if not (path / "config.yaml").is_file():
+        raise RedwoodError(f"There is no run in the folder {path} (no config.yaml); name the folder of a run.")
+    config = load_config(path / "config.yaml", of_run=True)
+    if (path / EXPORTED).is_file() and phase is None:
+        state = read_state(path / EXPORTED)
+        stamp: State = {"id": EXPORTED, "log": "", "data": {}}
+    else:
+        state, stamp = read_boundary(path, flat(config), phase)
+    check_format(state)
+    signature = Signature.from_state(state.pop("signature"), str(path))
+    saved = SavedRun(path, config, state, signature, stamp["id"], stamp["log"], stamp["data"])
+    if not saved.phases_learned:
+        raise RedwoodError(f"The run in {path} has learned no phase yet; finish it by resume {path} first.")
+    return saved

@@ -1,1 +1,0 @@
-"""Methods that decide of which slice to buy more samples."""

@@ -1,1 +1,0 @@
-"""Methods of clients that keep their samples: they train apart, and a server averages their weights."""

@@ -1,1 +1,0 @@
-"""Methods that learn weights from which a few gradient steps adapt to a context."""

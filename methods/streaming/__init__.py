@@ -1,1 +1,0 @@
-"""Methods that learn without gradients, in one pass."""

@@ -1,0 +1,79 @@
+"""The tasks of a run: cut out of its data, and behind those of an earlier run that it extends."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from redwood.settings.data.classes import Classes, agreed
+from redwood.settings.data.dataset import Dataset
+from redwood.settings.streams.extended import Earlier, join
+from redwood.settings.streams.tasks import Cut, StreamPart, SupervisedTask, make_tasks
+
+
+@dataclass(frozen=True, eq=False)
+class RunTasks:
+    """The tasks of a stream, and which of them are a run's.
+
+    Attributes:
+        data: The samples of all tasks.
+        tasks: All tasks of the stream.
+        n_outputs: Number of outputs.
+        classes: The classes that these stand for.
+        names: Name of each task of the run; empty where they have none.
+        part: Numbers of the run's tasks.
+        first_trained: The first task to train: earlier ones are tested only, or not even that if their data is gone.
+    """
+
+    data: Dataset
+    tasks: Sequence[SupervisedTask]
+    n_outputs: int
+    classes: Classes
+    names: tuple[str, ...]
+    part: range
+    first_trained: int
+
+
+def cut_run(data: Dataset, stream: StreamPart, cut: Cut, earlier: Earlier | None) -> RunTasks:
+    """Cut a data set into the tasks of a run.
+
+    Args:
+        data: The samples.
+        stream: What cuts them.
+        cut: What decides the tasks beside its options.
+        earlier: The run whose tasks come before those of `data`; None: there is none.
+
+    Raises:
+        InvalidOptionError: If an option does not fit the data.
+        DataError: If a task would be empty, or the data does not fit that of the earlier run.
+    """
+    tasks, n_outputs = make_tasks(data, stream, cut)
+    names = stream.names(data, tasks)
+    if earlier is None:
+        part = stream.part_of_run(data, len(tasks), cut.num_tasks)
+        return RunTasks(data, tasks, n_outputs, classes_of(data, tasks, n_outputs), names, part, part.start)
+    joined = join(earlier, data, tasks, n_outputs, shared=cut.shared_outputs, stream=stream)
+    total, first = len(joined.tasks), earlier.num_tasks
+    if earlier.known is not None:
+        first, names = 0, earlier.known.with_names(names, total)
+    n_outputs = len(joined.classes.outputs) or n_outputs
+    return RunTasks(joined.data, joined.tasks, n_outputs, joined.classes, names, range(first, total), earlier.num_tasks)
+
+
+def classes_of(data: Dataset, tasks: Sequence[SupervisedTask], n_outputs: int) -> Classes:
+    """The classes that the outputs of some tasks stand for."""
+    if data.is_regression:
+        return Classes()
+    called = data.called
+    outputs: list[dict[str, None]] = [{} for _ in range(n_outputs)]  # a dict keeps the order, and each name once
+    of_tasks = []
+    for task in tasks:
+        y = data.y[task.rows]
+        present = y.any(0) if data.is_multi_label else torch.bincount(y) > 0
+        own = present.nonzero().flatten().tolist()
+        for label in own:
+            outputs[int(task.label_map[label])][called[label]] = None
+        of_tasks.append(tuple(called[label] for label in own))
+    # Of data sets that were joined, each counts its labels from 0.
+    by_label = agreed(*of_tasks) if data.class_numbers else called
+    return Classes(tuple(map(tuple, outputs)), by_label, bool(data.class_names))

@@ -1,0 +1,52 @@
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from redwood.experiments.command_line.pairs import Pair
+from redwood.experiments.launchers.jobs import Failure, Job
+from redwood.experiments.launchers.monitor import make_monitor
+from redwood.settings.scores.cost import Cost
+from redwood.settings.scores.results import Results
+
+JOBS = [Job(Pair("continual", f"some/[file].py:{name}"), (), 3, Path("nowhere")) for name in ("One", "Two")]
+DONE = Results(
+    setting="s", method="m", dataset="d", seed=0, num_phases=1, accuracy_matrix=[[0.5]], cost=Cost(1.25), versions={}
+)
+FAILED = Failure("It does [not]\nwant to.", unforeseen=False)
+
+
+def said(here=False, quiet=False, terminal=False):
+    """What it says of two runs, the second and third of three."""
+    console = Console(file=io.StringIO(), width=70, force_terminal=terminal, color_system=None)
+    with make_monitor(console, 3, 1, here, quiet) as monitor:
+        for job in JOBS:
+            monitor.started(job)
+        for job, end in zip(JOBS, (DONE, FAILED), strict=True):
+            monitor.ended(job, end)
+    assert (monitor.done, monitor.failed) == (3, 1)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_quiet(here):
+    assert said(here=here, quiet=True) == ""
+
+
+def test_headings_over_what_runs_print():
+    assert said(here=True) == "continual / One, seed 3\ncontinual / Two, seed 3\n"
+
+
+def test_a_line_a_run_in_a_log_file():
+    assert said().splitlines() == [
+        "[2/3] continual / One, seed 3: average accuracy 50.0 %, 1.2 s",
+        "[3/3] continual / Two, seed 3 failed: It does [not] want to.",
+    ]
+
+
+def test_on_a_terminal_failures_stay_and_the_rest_goes():
+    text = said(terminal=True)
+    assert "continual / Two, seed 3 failed: It does [not] want to." in text
+    assert "3 done, 1 failed, 0 running" in text
+    assert "continual / One, seed 3:" not in text

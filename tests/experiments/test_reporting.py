@@ -1,0 +1,143 @@
+"""`report FOLDER...`: what is read, where the page goes, and what is refused."""
+
+import os
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from redwood.core.errors import DataError, RedwoodError
+from redwood.experiments.report.content import content_of
+from redwood.experiments.reporting import read_source, report
+from tests.experiments.report.made import made_comparison, made_results, made_run, write_table
+
+QUIET = Console(quiet=True)
+
+
+def test_a_run(tmp_path):
+    results = made_results("class_incremental", "rehearsal", seed=3, nb_tasks=2, batch_size=32, logger="csv")
+    source = read_source(made_run(tmp_path / "run", results))
+    assert (source.kind, [run.results.seed for run in source.runs]) == ("run", [3])
+    assert source.command == "python cli.py --setting class_incremental --method rehearsal --seed=3 --nb_tasks=2"
+
+
+def at(folder, **times):
+    """Set when files were written, in seconds since 1970."""
+    for name, when in times.items():
+        os.utime(folder / name.replace("_", "."), (when, when))
+    return folder
+
+
+def test_when_a_run_began_and_ended(tmp_path):
+    """By the times of its files; one that was edited afterwards tells nothing."""
+    results = made_results()
+    folder = made_run(tmp_path / "run", results)
+    (run,) = read_source(at(folder, config_yaml=1000, results_json=1090)).runs
+    assert (run.began, run.ended) == (1000, 1090)
+    (run,) = read_source(at(folder, config_yaml=2000)).runs
+    assert (run.began, run.ended) == (1090, 1090)
+    (folder / "config.yaml").unlink()
+    (run,) = read_source(folder).runs
+    assert (run.began, run.ended) == (pytest.approx(1090 - results.cost.wall_time_s), 1090)
+
+
+def test_the_page_says_how_long_runs_took(tmp_path):
+    folder = made_comparison(tmp_path / "all", ["s"], ["a", "b"], 1)
+    at(folder / "0-seed0", config_yaml=1000, results_json=1090)
+    at(folder / "1-seed0", config_yaml=1030, results_json=1040.5)
+    source = read_source(folder)
+    content = content_of([source])
+    assert content["spans"] == [[0, 0, 0, 0, 90], [0, 1, 0, 30, 40.5]]
+    assert content["sources"][0]["runs"] == 2
+    times = [run.results.cost.wall_time_s for run in source.runs]
+    assert content["sources"][0]["seconds"] == pytest.approx(sum(times), rel=1e-3) and min(times) > 0
+
+
+def test_a_run_from_python_has_no_command(tmp_path):
+    results = made_results(dataset="<few digits, given from Python>")
+    assert read_source(made_run(tmp_path / "run", results)).command == ""
+
+
+def test_the_command_of_a_class_in_a_file_is_quoted(tmp_path):
+    results = made_results("class_incremental", "my files/mine.py:A", lr=0.1, task_list=[{"name": "x"}])
+    command = read_source(made_run(tmp_path / "run", results)).command
+    assert "--method 'my files/mine.py:A'" in command
+    assert "task_list" not in command
+
+
+def test_a_comparison(tmp_path):
+    folder = made_comparison(tmp_path / "all", ["s", "t"], ["a", "b", "c"], 2)
+    for run in ("0-seed0", "0-seed1", "1-seed1", "2-seed0", "2-seed1"):
+        (folder / run / "results.json").unlink()
+    write_table(folder, {("s", "a"): "it broke,\nsadly", ("s", "b"): "seed 1: no", ("t", "a"): ""})
+    source = read_source(folder)
+    assert source.failures == {("s", "a"): "it broke, sadly", ("s", "b"): "seed 1: no"}
+    assert ("s", "c") not in source.pairs  # the data did not suit it: the table does not have it
+    assert len(source.runs) == 7
+    assert source.command == "python cli.py --setting s,t --method a,b,c --nb_tasks 2 --seeds 2"
+
+
+def test_an_unfinished_comparison(tmp_path):
+    folder = made_comparison(tmp_path / "all", ["s"], ["a", "b"], 1)
+    (folder / "comparison.csv").unlink()
+    (folder / "1-seed0" / "results.json").unlink()
+    source = read_source(folder)
+    assert source.pairs == [("s", "a"), ("s", "b")]
+    assert source.failures == {}
+
+
+def test_a_damaged_run_of_a_comparison_is_left_out(tmp_path):
+    folder = made_comparison(tmp_path / "all", ["s"], ["a"], 2)
+    damaged = folder / "0-seed1" / "results.json"
+    damaged.write_text(damaged.read_text()[:100])
+    source = read_source(folder)
+    assert [run.results.seed for run in source.runs] == [0]
+    assert len(source.notes) == 1 and str(damaged) in source.notes[0]
+
+
+def test_what_is_no_source(tmp_path):
+    with pytest.raises(RedwoodError, match="there is no run, comparison or sweep"):
+        read_source(tmp_path)
+    folder = made_run(tmp_path / "run", made_results())
+    (folder / "results.json").write_text("{}")
+    with pytest.raises(DataError, match=r"results\.json"):
+        read_source(folder)
+    (folder / "results.json").unlink()
+    with pytest.raises(RedwoodError, match="finish it by resume"):
+        read_source(folder)
+
+
+def test_where_the_page_goes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first = made_comparison(tmp_path / "one", ["s"], ["a"], 1)
+    second = made_comparison(tmp_path / "two", ["s"], ["b"], 1)
+    report([first, Path(f"{first}/.")], None, QUIET)
+    assert (first / "report.html").is_file()
+    report([first, second], None, QUIET)
+    assert (tmp_path / "report.html").is_file()
+    report([second], Path("pages/all.html"), QUIET)
+    assert (tmp_path / "pages" / "all.html").is_file()
+    report([first, second], None, QUIET)  # a report may be written again
+
+
+def test_other_files_are_kept(tmp_path):
+    folder = made_run(tmp_path / "run", made_results())
+    (tmp_path / "thesis.html").write_text("<p>years of work")
+    with pytest.raises(RedwoodError, match="was not written by this command"):
+        report([folder], tmp_path / "thesis.html", QUIET)
+    with pytest.raises(RedwoodError, match="is a folder"):
+        report([folder], tmp_path, QUIET)
+    with pytest.raises(RedwoodError, match="cannot be written"):
+        report([folder], tmp_path / "thesis.html" / "report.html", QUIET)
+
+
+@pytest.mark.parametrize("table", ["a,b\n1,2\n", "setting,method,failure\ns,a," + "x" * 200_000, None])
+def test_a_damaged_table_of_a_comparison(tmp_path, table):
+    folder = made_comparison(tmp_path / "run", ["s"], ["a"], 1)
+    (folder / "comparison.csv").unlink(missing_ok=True)
+    if table is None:
+        (folder / "comparison.csv").mkdir()
+    else:
+        (folder / "comparison.csv").write_text(table)
+    with pytest.raises(DataError, match=r"comparison\.csv"):
+        read_source(folder)
