@@ -24,7 +24,8 @@ from common import RESULTS, environment, markdown_table, write
 from torch import Tensor
 
 from redwood.branches.generative.generative_rehearsal import GenerativeRehearsal
-from redwood.methods import CAda, Finetune, Fixed, LwF, Method, Rehearsal
+from redwood.branches.growing.c_ada import CAda
+from redwood.methods import Finetune, Fixed, LwF, Method, Rehearsal
 from redwood.settings import ClassIncrementalSetting, ClassSplit, get_setting
 from redwood.settings.data.catalog import load_dataset
 from redwood.settings.scores.results import Results

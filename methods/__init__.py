@@ -12,12 +12,9 @@ from redwood.methods.table import AGENT_PARTS, ENTRY_POINTS, METHODS, method_nam
 if TYPE_CHECKING:  # type checkers and editors read these imports instead of `__getattr__`
     from redwood.methods.agents.off_policy import DQN, SAC, TD3
     from redwood.methods.agents.on_policy import A2C, PPO
-    from redwood.methods.architecture.c_ada import CAda
     from redwood.methods.architecture.hat import HAT
     from redwood.methods.architecture.packnet import PackNet
     from redwood.methods.architecture.pnn import PNN
-    from redwood.methods.architecture.reuse_outputs import ReuseOutputs
-    from redwood.methods.architecture.widen import Widen
     from redwood.methods.base import Composition, Method
     from redwood.methods.baselines import Finetune, Joint, Random, StableSGD
     from redwood.methods.composition import compose
@@ -63,7 +60,6 @@ __all__ = [
     "WA",
     "AsyncRehearsal",
     "BiC",
-    "CAda",
     "Composition",
     "DERpp",
     "Finetune",
@@ -80,11 +76,9 @@ __all__ = [
     "RWalk",
     "Random",
     "Rehearsal",
-    "ReuseOutputs",
     "StableSGD",
     "Step",
     "TwoSide",
-    "Widen",
     "compose",
     "get_method",
     "method_names",

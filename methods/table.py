@@ -27,11 +27,6 @@ _OF_THE_TRUNK: dict[str, MethodEntry] = {
         "continual",
         "fine-tuning with dropout, a decaying learning rate and small batches (Mirzadeh et al., 2020)",
     ),
-    "widen": MethodEntry(
-        "redwood.methods.architecture.widen:Widen",
-        "continual",
-        "adds hidden units without changing the outputs (after Chen et al., 2016)",
-    ),
     "joint": MethodEntry(
         "redwood.methods.baselines:Joint",
         "cumulative",
@@ -152,17 +147,6 @@ _OF_THE_TRUNK: dict[str, MethodEntry] = {
         "redwood.methods.architecture.pnn:PNN",
         "task_incremental",
         "progressive networks: one column per task reads the frozen earlier ones; no forgetting (Rusu et al., 2016)",
-    ),
-    "c_ada": MethodEntry(
-        "redwood.methods.architecture.c_ada:CAda",
-        "class_incremental",
-        "a frozen network and an adapter that grows by columns, of which earlier ones are frozen (Gao et al., 2024)",
-    ),
-    "reuse_outputs": MethodEntry(
-        "redwood.methods.architecture.reuse_outputs:ReuseOutputs",
-        "class_incremental",
-        "starts the output of a new class from those of the old classes that it is taken for: a split, a merge",
-        requires=frozenset({"many_passes"}),
     ),
     "ppo": MethodEntry(
         "redwood.methods.agents.on_policy:PPO",

@@ -101,7 +101,7 @@ def test_imports_for_type_checkers():
 # What belongs to one branch: its name, and what it brought to others when it stood in the trunk.
 OF_BRANCHES = (
     *("osaka", "pretraining", "acquisition", "slice_tuner", "purchase", "label_budget", "query_rule", "federated"),
-    *("fedavg", "ctrl_", "uses_background", "background_like", "generative_rehearsal", "mntdp", "hard_moe"),
+    *("fedavg", "ctrl_", "uses_background", "background_like", "generative_rehearsal", "mntdp", "hard_moe", "widen(", "c_ada"),
 )
 ABOVE = ("branches", "experiments/commands.py", "experiments/library_listing.py")
 

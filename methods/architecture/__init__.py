@@ -1,1 +1,1 @@
-"""Methods that freeze, add or widen parts of a network."""
+"""Methods that freeze or add parts of a network."""

@@ -20,6 +20,9 @@ from redwood.branches.background.method import Background
 from redwood.branches.federated.fedavg import FedAvg
 from redwood.branches.federated.fedssi import FedSSI
 from redwood.branches.generative.generative_rehearsal import GenerativeRehearsal
+from redwood.branches.growing.c_ada import CAda
+from redwood.branches.growing.reuse_outputs import ReuseOutputs
+from redwood.branches.growing.widen import Widen
 from redwood.branches.label_budget.semi_supervised import SemiSupervised
 from redwood.branches.modular.finetune_from import FinetuneFrom
 from redwood.branches.modular.hard_moe import HardMoE
@@ -38,12 +41,9 @@ from redwood.engine import loop
 from redwood.engine.folder import RunFolder
 from redwood.engine.folder_lock import LOCK_FILE
 from redwood.engine.run import Run
-from redwood.methods.architecture.c_ada import CAda
 from redwood.methods.architecture.hat import HAT
 from redwood.methods.architecture.packnet import PackNet
 from redwood.methods.architecture.pnn import PNN
-from redwood.methods.architecture.reuse_outputs import ReuseOutputs
-from redwood.methods.architecture.widen import Widen
 from redwood.methods.base import Method
 from redwood.methods.baselines import Finetune, Joint, Random
 from redwood.methods.composition import compose

@@ -6,6 +6,7 @@ import pytest
 
 from redwood.branches.federated.fedavg import FedAvg
 from redwood.branches.federated.fedssi import FedSSI
+from redwood.branches.growing.widen import Widen
 from redwood.branches.modular.hard_moe import HardMoE
 from redwood.branches.modular.mntdp import MNTDP
 from redwood.core.errors import InvalidOptionError
@@ -14,7 +15,6 @@ from redwood.experiments.command_line.config_file import as_arguments, load_conf
 from redwood.experiments.command_line.options import parse_options
 from redwood.experiments.command_line.pairs import Pair
 from redwood.methods.architecture.packnet import PackNet
-from redwood.methods.architecture.widen import Widen
 from redwood.methods.composition import compose
 from redwood.methods.regularisation.ewc import EWC
 from redwood.methods.regularisation.si import SI

@@ -10,8 +10,8 @@ from gymnasium.spaces import Box
 from torch import nn
 from torch.nn import functional as F
 
+from redwood.branches.growing.widening import WIDENINGS, carry_over_state, widen
 from redwood.methods.architecture.chains import hidden_pairs
-from redwood.methods.architecture.widening import WIDENINGS, carry_over_state, widen
 from redwood.methods.networks import build_network
 
 SPACE = Box(0, 255, (2, 12, 12), np.uint8)

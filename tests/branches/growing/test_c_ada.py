@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from redwood.branches.growing.c_ada import CAda
 from redwood.core.errors import InvalidOptionError
-from redwood.methods.architecture.c_ada import CAda
 from redwood.methods.baselines import Finetune
 from redwood.methods.networks import build_network
 from redwood.methods.networks.parts import Network

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
+from redwood.branches.growing.reuse_outputs import ReuseOutputs
 from redwood.core.errors import InvalidOptionError, NotApplicableError
 from redwood.methods import compose, get_method
-from redwood.methods.architecture.reuse_outputs import ReuseOutputs
 from redwood.methods.baselines import Finetune
 from redwood.methods.replay.rehearsal import Rehearsal
 from redwood.settings import AllTasks, ClassSplit, OnlineClassIncrementalSetting

@@ -8,12 +8,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from typing_extensions import override
 
+from redwood.branches.growing.adapted import AdaptedNetwork, Column
 from redwood.core.checks import check_positive, check_range
 from redwood.core.errors import InvalidOptionError
 from redwood.core.seeding import preserved_random_state, seed_everything
 from redwood.core.state import State
 from redwood.core.workers import sum_over_workers
-from redwood.methods.architecture.adapted import AdaptedNetwork, Column
 from redwood.methods.base import Composition
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.training.layers import evaluating, set_dropout, without_warning_of_frozen_parts

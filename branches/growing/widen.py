@@ -11,13 +11,13 @@ from torch import Tensor
 from torch.optim import Optimizer
 from typing_extensions import override
 
+from redwood.branches.growing.widening import NEAR_ZERO, WIDENINGS, carry_over_state, use_of_units, widen
 from redwood.core.checks import check_choice, check_range
 from redwood.core.errors import InvalidOptionError
 from redwood.core.seeding import generator
 from redwood.core.state import State, Stateful
 from redwood.core.workers import sum_over_workers, world_size
 from redwood.methods.architecture.chains import hidden_pairs, take_shapes
-from redwood.methods.architecture.widening import NEAR_ZERO, WIDENINGS, carry_over_state, use_of_units, widen
 from redwood.methods.base import Composition
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.training.optimizers import bare_optimizer

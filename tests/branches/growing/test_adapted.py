@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from redwood.branches.growing.adapted import AdaptedNetwork
 from redwood.core.errors import InvalidOptionError
-from redwood.methods.architecture.adapted import AdaptedNetwork
 from redwood.methods.networks import build_network
 from tests.small_runs import small_setting
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from redwood.branches.growing.widen import LossWatch, Widen
 from redwood.core.errors import InvalidOptionError
-from redwood.methods.architecture.widen import LossWatch, Widen
 from redwood.methods.training.optimizers import Sgd
 from redwood.methods.training.step import Step
 from tests.methods.helpers import batch_of, configured, one_sentence, step_of
