@@ -2,7 +2,7 @@
 
 import dataclasses
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from types import CodeType
 
@@ -12,17 +12,22 @@ from simple_parsing.docstring import get_attribute_docstring
 ALIKE = 0.7
 
 
-def misnamed_hooks(cls: type) -> Iterator[tuple[str, str]]:
-    """The public methods of a class that nothing calls, each with the name of a base that was probably meant.
+def misnamed_hooks(cls: type, further: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """The public methods of a class that nothing calls, each with the name of a hook that was probably meant.
 
-    A name that the class itself refers to is a helper of its own. One that is unlike all names of its bases is meant
-    for callers from outside.
+    A name that the class itself refers to is a helper of its own. One that is unlike all hooks is meant for callers
+    from outside.
+
+    Args:
+        cls: The class. What its bases define are hooks.
+        further: Names of further hooks.
     """
-    inherited = {name for base in cls.__mro__[1:] for name in vars(base)}
+    inherited = {name for base in cls.__mro__[1:] for name in vars(base)} | {*further}
     own = {name: value.fget if isinstance(value, property) else value for name, value in vars(cls).items()}
     functions = {name: value for name, value in own.items() if inspect.isfunction(value)}
     referred = {name for value in functions.values() for name in _names(value.__code__)}
     hooks = [name for name in inherited if not name.startswith("_") and callable(getattr(cls, name, None))]
+    hooks += further
     for name in functions.keys() - inherited - referred:
         close = [] if name.startswith("_") else get_close_matches(name, hooks, n=1, cutoff=ALIKE)
         if close:

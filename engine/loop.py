@@ -227,9 +227,6 @@ def _run_phase(parts: _Parts, index: int) -> dict[str, float]:
     learned = stream.learning_curve(index)
     if learned is not None:
         state.learning_curves.append(learned)
-    labels = stream.labels_used(index)
-    if labels is not None:
-        state.labels_used.append(labels)
     state.top5 = scores.top5
     state.slices = {} if scores.slices is None else scores.slices.to_dict()
     state.details += [] if details is None else [details]
@@ -312,7 +309,6 @@ def _results(parts: _Parts) -> Results:
         validation_matrix=_validation_matrix(state.validation),
         learning_curves=state.learning_curves,
         slices=SliceScores(**state.slices) if state.slices else None,
-        labels_used=state.labels_used,
         class_names=list(stream.class_names()),
         task_names=list(stream.task_names()),
         config=config | stream.drawn(),

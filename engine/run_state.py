@@ -14,7 +14,7 @@ from redwood.engine.run import Run
 from redwood.settings.protocols import Learner, Stream
 from redwood.settings.scores.cost import USES
 
-STATE_FORMAT = 15
+STATE_FORMAT = 16
 
 
 @dataclass
@@ -29,7 +29,6 @@ class RunState:
         slices: Scores on each slice after the last phase, as plain values; empty where there are none.
         validation: Scores on the samples held out from each phase so far, after each phase; empty if there are none.
         learning_curves: Test accuracy before the first mini-batches of each phase, if it is measured.
-        labels_used: Labels that were asked for by each point of the online curve of each phase, if they are asked for.
         curve: Points of the online curve: samples seen, value.
         curve_samples: Samples in the online curve.
         training_samples: Samples trained on by all workers.
@@ -51,7 +50,6 @@ class RunState:
     validation: list[list[float | None]] = field(default_factory=list)
     learning_curves: list[list[float | None]] = field(default_factory=list)
     details: list[dict[str, Any]] = field(default_factory=list)
-    labels_used: list[list[int]] = field(default_factory=list)
     curve: list[tuple[int, float]] = field(default_factory=list)
     curve_samples: int = 0
     training_samples: int = 0
@@ -118,7 +116,6 @@ def _spec(stream: Stream) -> Record:
             "validation": ListOf(ListOf(Number(optional=True))),
             "learning_curves": ListOf(ListOf(Number(optional=True))),
             "details": ListOf(MapOf(ANYTHING)),
-            "labels_used": ListOf(ListOf(count)),
             "curve": ListOf(ListOf(Number(), length=2)),
             "curve_samples": count,
             "training_samples": count,

@@ -76,7 +76,7 @@ class Method(Stateful, ABC):
         refuse_untyped_options(cls)
         if not cls.__module__.startswith("redwood."):
             refuse_taken_options(cls)
-            for name, hook in misnamed_hooks(cls):
+            for name, hook in misnamed_hooks(cls, cls.target.hooks):
                 text = f"{cls.__name__}.{name} is called by nothing; if it is to override {hook}, give it that name."
                 warnings.warn(ClassWarning(text, cls), stacklevel=3)  # past the metaclass: the class statement
         cls.regression = cls.__dict__.get("regression", False)

@@ -33,6 +33,7 @@ class Setting(Sealed):
     """
 
     assumptions: ClassVar[Assumptions] = Assumptions()
+    hooks: ClassVar[tuple[str, ...]] = ()  # methods of a method that only this setting and its children call
     unused_options: ClassVar[Mapping[str, str]] = {}  # inherited options that are refused, and why, after a comma
 
     seed: int = 0  # decides task order, splits, initial weights, shuffling and buffer draws

@@ -133,9 +133,6 @@ class Stream(Protocol):
     def learning_curve(self, phase: int) -> list[float | None] | None:
         """Test accuracy of the method before the first mini-batches of a phase; None if it was not measured."""
 
-    def labels_used(self, phase: int) -> list[int] | None:
-        """Labels that were asked for by each point of the phase's online curve; None where all labels come."""
-
     def tasks_seen(self, phase: int) -> int:
         """How many tasks, counted from the first, have been trained by the end of a phase."""
 
@@ -206,10 +203,6 @@ class FixedStream:
 
     def learning_curve(self, phase: int) -> list[float | None] | None:
         """None: it is not measured."""
-        return None
-
-    def labels_used(self, phase: int) -> list[int] | None:
-        """None: all labels come."""
         return None
 
     @property

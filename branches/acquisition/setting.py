@@ -30,6 +30,7 @@ class AcquisitionSetting(TraditionalSetting, buys_data=True):
     Whang, "Slice Tuner" (SIGMOD 2021), section 2.
     """
 
+    hooks: ClassVar[tuple[str, ...]] = ("acquire",)
     stream_type: ClassVar[type[SupervisedStream]] = AcquisitionStream
     unused_options: ClassVar[Mapping[str, str]] = {"nb_tasks": "whose tasks are the slices"}
 

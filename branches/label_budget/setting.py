@@ -26,6 +26,7 @@ class LabelBudgetSetting(
     see `redwood.branches.label_budget.label_requests.Query`.
     """
 
+    hooks: ClassVar[tuple[str, ...]] = ("query",)
     stream_type: ClassVar[type[SupervisedStream]] = RequestedStream
     unused_options: ClassVar[Mapping[str, str]] = {
         "validation": "whose --label_budget does not count the labels of held-out samples"

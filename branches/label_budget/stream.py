@@ -1,7 +1,7 @@
 """The stream of a setting that gives labels on request, up to a budget: the option `--label_budget`."""
 
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
@@ -13,11 +13,14 @@ from redwood.branches.label_budget.label_requests import (
     check_budget,
 )
 from redwood.branches.label_budget.query_rules import QUERY_RULES, RandomQueries
+from redwood.branches.label_budget.results import RESULTS
 from redwood.core.errors import InvalidOptionError
 from redwood.core.seeding import derive_seed
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.entries import Entries
 from redwood.settings.protocols import Learner
+from redwood.settings.scores.results import Results
+from redwood.settings.scores.task_scores import Scores
 from redwood.settings.streams.batches import BatchSequence
 from redwood.settings.streams.held_out import HeldOut
 from redwood.settings.streams.loader import HeldOutLoader
@@ -26,6 +29,8 @@ from redwood.settings.streams.supervised_stream import SupervisedStream
 
 if TYPE_CHECKING:
     from redwood.branches.label_budget.setting import LabelBudgetSetting
+
+_LABELS = "labels_used"
 
 
 class RequestedStream(SupervisedStream):
@@ -98,6 +103,17 @@ class RequestedStream(SupervisedStream):
         budgets = [budget_of(len(entries), self.setting.label_budget) for entries in self._phases]
         return [len(batch_cuts(budget, self.setting.batch_size, 1)) - 1 if budget else 0 for budget in budgets]
 
+    # For results and checkpoints: the labels asked for are among the details of a phase.
+
     @override
-    def labels_used(self, phase: int) -> list[int]:
-        return self._requests.pop(phase).used()
+    def results_of(self, kind: str) -> type[Results]:
+        return RESULTS[kind]
+
+    @override
+    def phase_over(self, index: int, method: Learner, scores: Scores) -> dict[str, Any]:
+        return {**(super().phase_over(index, method, scores) or {}), _LABELS: self._requests.pop(index).used()}
+
+    @override
+    def result_fields(self, details: list[dict[str, Any]]) -> dict[str, Any]:
+        others = [{name: value for name, value in kept.items() if name != _LABELS} for kept in details]
+        return {**super().result_fields(others), _LABELS: [kept[_LABELS] for kept in details]}

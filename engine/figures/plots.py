@@ -30,7 +30,6 @@ from redwood.engine.figures.drawing import (
     style_axes,
     title_run,
 )
-from redwood.engine.figures.label_curve import plot_label_curve
 from redwood.engine.figures.label_groups import plot_label_groups
 from redwood.engine.figures.slices import plot_slices
 from redwood.engine.figures.tested_curves import has_test_curves, plot_test_curves
@@ -61,8 +60,6 @@ def draw_run(results: Results, folder: Path) -> None:
         drawn["cost_curve.png"] = plot_cost_curve
     if results.slices is not None and results.slices.by != "class":
         drawn["slices.png"] = plot_slices
-    if results.labels_used:
-        drawn["label_curve.png"] = plot_label_curve
     if isinstance(results, MultiLabelResults):
         drawn["label_groups.png"] = plot_label_groups
     for name, draw in {**drawn, **results.figures()}.items():

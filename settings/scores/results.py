@@ -28,7 +28,7 @@ from redwood.settings.scores.results_schema import check_results
 from redwood.settings.scores.slices import SliceScores
 
 _OF_ALL = ("metrics", "cost", "versions", "config")
-_OPTIONAL = ("phase_tasks", "learning_curves", "slices", "labels_used", "class_names", "task_names")
+_OPTIONAL = ("phase_tasks", "learning_curves", "slices", "class_names", "task_names")
 
 R = TypeVar("R", bound="Results")
 
@@ -85,8 +85,6 @@ class Results:
             None where the method could not predict yet. Empty unless asked for.
         slices: Scores on each slice of the test samples after the last phase; None where no classes are predicted, and
             in files that were written without it.
-        labels_used: Labels that were asked for (P, points) by each point of the online curve, counted in each phase.
-            Empty where all labels come.
         class_names: Name of each output (K,). Empty where the data has none.
         task_names: Name of each task (T,), such as its month. Empty where the data has none.
     """
@@ -115,7 +113,6 @@ class Results:
     phase_tasks: list[int] | None = None
     learning_curves: list[list[float | None]] = field(default_factory=list)
     slices: SliceScores | None = None
-    labels_used: list[list[int]] = field(default_factory=list)
     class_names: list[str] = field(default_factory=list)
     task_names: list[str] = field(default_factory=list)
     # A file holds the forward transfer but not the untrained accuracies: number of rows, and the value for these rows.
@@ -271,7 +268,6 @@ class Results:
             **({} if self.phase_tasks is None else {"phase_tasks": list(self.phase_tasks)}),
             **({"learning_curves": list(map(_numbers, self.learning_curves))} if self.learning_curves else {}),
             **({} if self.slices is None else {"slices": self.slices.to_dict()}),
-            **({"labels_used": [list(row) for row in self.labels_used]} if self.labels_used else {}),
             **({"class_names": list(self.class_names)} if self.class_names else {}),
             **({"task_names": list(self.task_names)} if self.task_names else {}),
         }
@@ -331,7 +327,6 @@ class Results:
                 phase_tasks=order,
                 learning_curves=list(map(_numbers, data.get("learning_curves", []))),
                 slices=SliceScores(**data["slices"]) if "slices" in data else None,
-                labels_used=[list(map(int, row)) for row in data.get("labels_used", [])],
                 class_names=list(data.get("class_names", [])),
                 task_names=list(data.get("task_names", [])),
             )

@@ -63,7 +63,6 @@ def check_results(
         "phase_tasks": ListOf(COUNT),
         "learning_curves": ListOf(ListOf(Number(0, 1, optional=True), least=1)),
         "slices": SLICES,
-        "labels_used": ListOf(ListOf(COUNT)),
         "class_names": ListOf(Text(), least=1),
         "task_names": ListOf(Text(), least=1),
         **further,

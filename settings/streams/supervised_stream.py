@@ -90,7 +90,7 @@ class SupervisedStream(FixedStream):
         self.setting, self._promised, self._names, self._earlier = setting, setting.assumptions, names, earlier
         self.note = data.note
         self.check_data(data)
-        self.results_type: type[Results] = RESULTS.get(data.kind, self.results_of_classes)
+        self.results_type: type[Results] = self.results_of(data.kind)
         stream = setting.stream.for_data(data)
         self._in_order = self._keeps_order(stream, data)
         self._tasks = self._cut_into_tasks(stream, data)
@@ -108,6 +108,10 @@ class SupervisedStream(FixedStream):
         self._test = self._shuffled_tests()
         self._curves: dict[int, LearningCurve] = {}
         self._check_curves()
+
+    def results_of(self, kind: str) -> type[Results]:
+        """The class of the results for data of a kind: `classes`, `regression` or `multi_label`."""
+        return RESULTS.get(kind, self.results_of_classes)
 
     def check_data(self, data: Dataset) -> None:
         """Raise an error if the setting cannot be made of this data."""

@@ -2,6 +2,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from redwood.branches.label_budget.setting import LabelBudgetSetting
 from redwood.core.overrides import misnamed_hooks
 from redwood.core.registry import load_object
 from redwood.methods import AGENT_PARTS, METHODS, Rehearsal
@@ -16,6 +17,11 @@ from redwood.settings.tree import ClassIncrementalSetting
 def test_a_name_that_is_nearly_that_of_a_hook_is_told(name, meant):
     with pytest.warns(UserWarning, match=f"Own.{name} is called by nothing; if it is to override {meant}, give it"):
         type("Own", (Rehearsal,), {name: lambda self: None})
+
+
+def test_so_is_a_hook_that_only_the_target_calls():
+    with pytest.warns(UserWarning, match="Own.querry is called by nothing; if it is to override query, give it"):
+        type("Own", (Rehearsal,), {"target": LabelBudgetSetting, "querry": lambda self, x, task_id, limit: None})
 
 
 def test_overrides_helpers_and_other_names_are_not(recwarn):
@@ -35,7 +41,8 @@ def test_overrides_helpers_and_other_names_are_not(recwarn):
 
 @pytest.mark.parametrize("entry", [*METHODS.values(), *AGENT_PARTS.values()], ids=lambda entry: entry.reference)
 def test_no_method_of_ours_gives_a_false_alarm(entry):
-    assert not list(misnamed_hooks(load_object("method", entry.reference)))
+    cls = load_object("method", entry.reference)
+    assert not list(misnamed_hooks(cls, cls.target.hooks))
 
 
 class TestTakenOptions:

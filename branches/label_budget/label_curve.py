@@ -4,13 +4,13 @@ import os
 
 import numpy as np
 
+from redwood.branches.label_budget.results import LabelBudgetResults
 from redwood.engine.figures.drawing import COLOURS, new_figure, save_figure, scale_of, style_axes, title_run
-from redwood.settings.scores.results import Results
 
 _ROOM = 1.04  # for markers at the end of a scale
 
 
-def plot_label_curve(results: Results, path: str | os.PathLike[str]) -> None:
+def plot_label_curve(results: LabelBudgetResults, path: str | os.PathLike[str]) -> None:
     """Draw the online accuracy, and the average accuracy on the tasks so far after each phase, against the labels used.
 
     Args:
