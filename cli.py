@@ -101,7 +101,7 @@ def _dispatch(argv: list[str]) -> int:
     word, *others = argv
     check_word(word, others)
     try:
-        return FAILED if commands.FUNCTIONS[word](others) is False else 0
+        return FAILED if commands.function_of(word)(others) is False else 0
     except Answered:
         return 0
 

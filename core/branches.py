@@ -39,6 +39,21 @@ class MethodEntry(NamedTuple):
         return self.reference.split(".")[2].partition(":")[0]
 
 
+class Command(NamedTuple):
+    """A word of the command line.
+
+    Attributes:
+        reference: A dataclass, as `module:Name`. Its fields are the options, and those without a default come before
+            them. A call of an object runs the command.
+        follows: What follows the word, beside options.
+        does: What the command does, in one line.
+    """
+
+    reference: str
+    follows: str
+    does: str
+
+
 @dataclass(frozen=True)
 class Branch:
     """What a branch adds. A test compares each entry with its class.
@@ -46,11 +61,13 @@ class Branch:
     Attributes:
         settings: Settings by key, as `module:Name`.
         methods: Methods by key.
+        commands: Commands by the word.
         further: Further names by group of entry points, such as parts: `{"redwood.streams": {"drawn": "module:Name"}}`.
     """
 
     settings: Mapping[str, str] = field(default_factory=dict)
     methods: Mapping[str, MethodEntry] = field(default_factory=dict)
+    commands: Mapping[str, Command] = field(default_factory=dict)
     further: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def names(self, group: str) -> Mapping[str, str]:
@@ -91,6 +108,12 @@ def installed_branches() -> dict[str, Branch]:
             )
         found[entry.name] = branch
     return found
+
+
+def branch_commands() -> dict[str, Command]:
+    """The commands of all branches, by the word."""
+    branches = (*own_branches().values(), *installed_branches().values())
+    return {word: command for branch in branches for word, command in branch.commands.items()}
 
 
 @functools.cache

@@ -9,10 +9,14 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from redwood import __version__
+from redwood.core.branches import branch_commands
 from redwood.core.errors import NotApplicableError
+from redwood.core.registry import load_object
 from redwood.engine.may_change import MAY_CHANGE
 from redwood.experiments.command_line import arguments
 from redwood.experiments.command_line.arguments import (
@@ -307,18 +311,12 @@ def bench(argv: list[str]) -> bool:
 
 
 def show(argv: list[str]) -> None:
-    """Show the tree of settings, the presets, or a module library: the command `list`."""
+    """Show the tree of settings, or the presets: the command `list`."""
     parser = CommandParser("list")
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument("--presets", action="store_true", help="the presets, with targets and status")
-    what.add_argument("--library", metavar="DIR", help="the networks of the module library in this folder")
+    parser.add_argument("--presets", action="store_true", help="the presets, with targets and status")
     parser.add_argument("--json", action="store_true", help="as JSON")
     given = parser.read(argv)
-    if given.library is not None:
-        from redwood.branches.modular.library_listing import print_library
-
-        print_library(given.library, given.json)
-    elif given.presets:
+    if given.presets:
         from redwood.experiments.presets import print_presets
 
         print_presets(given.json)
@@ -328,44 +326,23 @@ def show(argv: list[str]) -> None:
         print_settings(given.json)
 
 
-def advise(argv: list[str]) -> None:
-    """Say how many samples of each slice to collect."""
-    parser = CommandParser("advise")
-    add = parser.add_argument
-    add(
-        "--dataset", metavar="D", default="digits", help="name, or .npz/.h5 file, of the samples that there are already"
-    )
-    add("--data_dir", metavar="DIR", default="data", help="folder that data sets are read from and downloaded to")
-    add(
-        "--slices",
-        metavar="COLUMN",
-        default="",
-        help="column of the file that groups the samples (default: the classes)",
-    )
-    add("--budget", type=float, default=200.0, help="what the samples to collect may cost")
-    add(
-        "--costs", type=float, nargs="*", default=[], help="cost of a sample: one number, or one per slice (default: 1)"
-    )
-    add("--seed", type=int, default=0, help="decides the parts, their order and the initial weights")
-    add(
-        "--model", metavar="NAME", default="auto", help="network by its name in redwood or torchvision, or file.py:name"
-    )
-    add("--optimizer", metavar="NAME", default="sgd", help="sgd, adam or adamw")
-    add("--lr", type=float, default=0.05, help="learning rate")
-    add("--batch_size", type=int, default=32, help="samples of a training step")
-    add("--passes", type=int, default=20, help="times each sample is presented in a training")
-    add("--subsets", type=int, default=5, help="parts of growing size that the learning curves are measured on")
-    add("--repeats", type=int, default=5, help="trainings on each of these parts")
-    add("--balance", type=float, default=1.0, help="weight of the slices whose loss is above the average")
-    add("--picture", metavar="FILE", default="advice.png", help="file that the learning curves are drawn to")
-    given = parser.read(argv)
-    refuse_absent_data(argv)
-    _tell_imports(argv)
-    from redwood.branches.acquisition import advice
+def of_branch(word: str, argv: list[str]) -> None:
+    """Run a command that a branch adds."""
+    asks_for_help = {"-h", "--help"} & set(argv)
+    if not asks_for_help:
+        refuse_absent_data(argv)
+        _tell_imports(argv)
+    made: Any = load_object("command", branch_commands()[word].reference)
+    from redwood.experiments.command_line import options
 
-    advice.advise(advice.AdviceOptions(**vars(given)))
+    made(**vars(options.command_parser(word, made).read(argv)))()
 
 
 FUNCTIONS: Mapping[str, Callable[[list[str]], bool | None]] = {
-    one.__name__: one for one in (resume, predict, extend, export, report, bench, sweep, advise)
+    one.__name__: one for one in (resume, predict, extend, export, report, bench, sweep)
 } | {"list": show}
+
+
+def function_of(word: str) -> Callable[[list[str]], bool | None]:
+    """What runs the command that a word names."""
+    return FUNCTIONS.get(word) or partial(of_branch, word)

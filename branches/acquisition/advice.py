@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -37,24 +37,24 @@ _OWN = (re.compile(b"redwood advise"), "--picture")  # see `redwood.core.files.r
 
 
 @dataclass(frozen=True)
-class AdviceOptions:
-    """The options of `advise`; its parser describes them."""
+class Advise:
+    """Say how many samples of each slice to collect, and draw the learning curves."""
 
-    dataset: str
-    data_dir: str
-    slices: str
-    budget: float
-    costs: list[float]
-    seed: int
-    model: str
-    optimizer: str
-    lr: float
-    batch_size: int
-    passes: int
-    subsets: int
-    repeats: int
-    balance: float
-    picture: str
+    dataset: str = "digits"  # name, or .npz/.h5 file, of the samples that there are already
+    data_dir: str = "data"  # folder that data sets are read from and downloaded to
+    slices: str = ""  # column of the file that groups the samples (default: the classes)
+    budget: float = 200.0  # what the samples to collect may cost
+    costs: list[float] = field(default_factory=list)  # cost of a sample: one number, or one per slice (default: 1)
+    seed: int = 0  # decides the parts, their order and the initial weights
+    model: str = "auto"  # network by its name in redwood or torchvision, or file.py:name
+    optimizer: str = "sgd"  # sgd, or another one of torch
+    lr: float = 0.05  # learning rate
+    batch_size: int = 32  # samples of a training step
+    passes: int = 20  # times each sample is presented in a training
+    subsets: int = 5  # parts of growing size that the learning curves are measured on
+    repeats: int = 5  # trainings on each of these parts
+    balance: float = 1.0  # weight of the slices whose loss is above the average
+    picture: str = "advice.png"  # file that the learning curves are drawn to
 
     def __post_init__(self) -> None:
         check_positive(self, "budget")
@@ -64,6 +64,17 @@ class AdviceOptions:
         for cost in self.costs:
             if not 0 < cost < float("inf"):
                 raise InvalidOptionError(f"--costs {cost:g} has to be greater than 0 and finite.")
+
+    def __call__(self) -> None:
+        """Print what to collect, and draw the learning curves.
+
+        Raises:
+            RedwoodError: If the data cannot be sliced, or the picture is another program's file.
+        """
+        refuse_foreign(Path(self.picture), *_OWN)
+        advice = find_advice(self)
+        print_advice(advice, self, Terminal())
+        draw_advice(advice, self, Path(self.picture))
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,19 +101,7 @@ class Advice:
         return [None if law is None else float(law(size)) for law, size in zip(self.curves, sizes, strict=True)]
 
 
-def advise(options: AdviceOptions) -> None:
-    """Print what to collect, and draw the learning curves.
-
-    Raises:
-        RedwoodError: If the data cannot be sliced, or the picture is another program's file.
-    """
-    refuse_foreign(Path(options.picture), *_OWN)
-    advice = find_advice(options)
-    print_advice(advice, options, Terminal())
-    draw_advice(advice, options, Path(options.picture))
-
-
-def find_advice(options: AdviceOptions) -> Advice:
+def find_advice(options: Advise) -> Advice:
     """Measure the learning curves of a data set's training samples, and the best use of the budget.
 
     Raises:
@@ -130,7 +129,7 @@ def find_advice(options: AdviceOptions) -> Advice:
     return Advice(offer, points, curves, _counts(curves, offer, options.balance), len(rows))
 
 
-def _tuner(options: AdviceOptions, data: Dataset) -> SliceTuner:
+def _tuner(options: Advise, data: Dataset) -> SliceTuner:
     setting = TraditionalSetting(
         dataset=data,
         stream="instance",
@@ -159,7 +158,7 @@ def _counts(curves: Sequence[PowerLaw | None], offer: Offer, balance: float) -> 
     return offer.equal_shares(offer.budget) if wish is None else offer.whole(wish, offer.budget)
 
 
-def print_advice(advice: Advice, options: AdviceOptions, console: Console) -> None:
+def print_advice(advice: Advice, options: Advise, console: Console) -> None:
     """Print a line for each slice, and what is to be expected of all."""
     offer = advice.offer
     console.print(Text(f"{options.dataset} by {options.slices or 'class'}, budget {offer.budget:g}", style="bold"))
@@ -208,7 +207,7 @@ def _loss(value: float | None) -> str:
     return NOT_DEFINED if value is None else f"{value:.3f}"
 
 
-def draw_advice(advice: Advice, options: AdviceOptions, path: Path) -> None:
+def draw_advice(advice: Advice, options: Advise, path: Path) -> None:
     """Draw the measured losses and the learning curve of each slice, up to the samples that it would have."""
     offer = advice.offer
     figure = new_figure(6.8, 4.6)

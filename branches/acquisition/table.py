@@ -1,10 +1,17 @@
 """What this branch adds to redwood."""
 
-from redwood.core.branches import Branch, MethodEntry
+from redwood.core.branches import Branch, Command, MethodEntry
 
 BRANCH = Branch(
     settings={
         "acquisition": "redwood.branches.acquisition.setting:AcquisitionSetting",
+    },
+    commands={
+        "advise": Command(
+            "redwood.branches.acquisition.advice:Advise",
+            "",
+            "say how many samples of each slice to collect for a budget",
+        )
     },
     methods={
         "uniform": MethodEntry(

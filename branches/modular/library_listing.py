@@ -3,7 +3,7 @@
 import json
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -21,34 +21,41 @@ _FILE_WIDTH = 160
 _MAX_SHOWN_DEPTH = 6  # a branch that is deeper says its depth as a number
 
 
-def print_library(folder: str, as_json: bool) -> None:
-    """Print what is in the library of a folder, and draw its lineage there.
+@dataclass
+class Listing:
+    """Print what is in the library of a folder, and draw its lineage there."""
 
-    Args:
-        folder: The library.
-        as_json: Print the records as JSON instead of a table.
+    folder: Path  # folder of the library
+    json: bool = False  # print the records as JSON instead of a table
 
-    Raises:
-        RedwoodError: If the folder holds no library.
-    """
-    library = ModuleLibrary(Path(folder), create=False)
-    networks, modules = library.networks(), library.modules()
-    if as_json:
-        records = {"networks": list(map(asdict, networks)), "modules": list(map(asdict, modules))}
-        print(json.dumps(records, indent=2))
-    else:
-        console = Terminal()
+    def __call__(self) -> None:
+        """Print and draw it.
+
+        Raises:
+            RedwoodError: If the folder holds no library.
+        """
+        library = ModuleLibrary(self.folder, create=False)
+        networks, modules = library.networks(), library.modules()
+        if self.json:
+            records = {"networks": list(map(asdict, networks)), "modules": list(map(asdict, modules))}
+            print(json.dumps(records, indent=2))
+        else:
+            _print(networks, modules)
         if networks:
-            # A file or a pipe has room for what a narrow terminal would fold.
-            wide = console if console.is_terminal else Terminal(width=max(console.width, _FILE_WIDTH))
-            wide.print(network_table(networks))
-            console.print()
-        console.print(Text(totals(networks, modules)), soft_wrap=True)
-        if len(networks) > _MAX_DRAWN:
-            note = f"{PICTURE} shows the newest {_MAX_DRAWN:,} of {len(networks):,} networks."
-            console.print(Text(note), soft_wrap=True)
+            _draw(networks, self.folder / PICTURE)
+
+
+def _print(networks: Sequence[NetworkRecord], modules: Sequence[ModuleRecord]) -> None:
+    console = Terminal()
     if networks:
-        _draw(networks, Path(folder) / PICTURE)
+        # A file or a pipe has room for what a narrow terminal would fold.
+        wide = console if console.is_terminal else Terminal(width=max(console.width, _FILE_WIDTH))
+        wide.print(network_table(networks))
+        console.print()
+    console.print(Text(totals(networks, modules)), soft_wrap=True)
+    if len(networks) > _MAX_DRAWN:
+        note = f"{PICTURE} shows the newest {_MAX_DRAWN:,} of {len(networks):,} networks."
+        console.print(Text(note), soft_wrap=True)
 
 
 def network_table(networks: Sequence[NetworkRecord]) -> Table:

@@ -1,8 +1,15 @@
 """What this branch adds to redwood."""
 
-from redwood.core.branches import Branch, MethodEntry
+from redwood.core.branches import Branch, Command, MethodEntry
 
 BRANCH = Branch(
+    commands={
+        "modules": Command(
+            "redwood.branches.modular.library_listing:Listing",
+            "DIR",
+            "show the networks of a module library as a tree, and draw their lineage",
+        )
+    },
     methods={
         "hard_moe": MethodEntry(
             "redwood.branches.modular.hard_moe:HardMoE",
@@ -33,5 +40,5 @@ BRANCH = Branch(
             "mixes modules of several related tasks by a stochastic search (after Veniat et al., 2021)",
             requires=frozenset({"many_passes"}),
         ),
-    }
+    },
 )

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from typing_extensions import override
 
+from redwood.core.branches import branch_commands
 from redwood.core.errors import RedwoodError
 from redwood.settings.data.sources import IMAGE_FILES, refuse_absent
 
@@ -20,8 +21,8 @@ ALIKE = 0.7
 MOST_RUNS = 100_000
 MOST_PROCESSES = 1024
 
-# The commands that are words: what follows each, and what it does.
-COMMANDS = {
+# Redwood's own commands that are words: what follows each, and what it does.
+_OWN = {
     "resume": ("DIR", "go on with the run, comparison, sweep or bench in a folder"),
     "predict": ("DIR --dataset D", "write a table of what a finished run predicts for new samples"),
     "extend": ("DIR --dataset D", "learn further data with a finished run, in a new run"),
@@ -29,9 +30,13 @@ COMMANDS = {
     "report": ("DIR...", "write one page on runs, comparisons and sweeps"),
     "bench": ("SUITE", "run a suite with expectations, or report on the folder of one"),
     "sweep": ("NAME=VALUES... --setting S --method M", "try values of options, scored on held-out samples"),
-    "list": ("", "show the tree of settings and the methods of each, presets, or a module library"),
-    "advise": ("", "say how many samples of each slice to collect for a budget"),
+    "list": ("", "show the tree of settings and the methods of each, or presets"),
 }
+
+
+def commands() -> dict[str, tuple[str, str]]:
+    """What follows each word, and what it does: redwood's own commands, then those of branches."""
+    return _OWN | {word: (command.follows, command.does) for word, command in branch_commands().items()}
 
 
 def program() -> str:
@@ -49,7 +54,7 @@ def invocation() -> str:
 
 def usage_of(command: str) -> str:
     """How a command is called, such as `python cli.py resume DIR`."""
-    return f"{invocation()} {command} {COMMANDS[command][0]}".rstrip()
+    return f"{invocation()} {command} {commands()[command][0]}".rstrip()
 
 
 class UsageError(RedwoodError):
@@ -86,8 +91,8 @@ class CommandParser(OneSentenceParser):
     """The parser of a command that is a word."""
 
     def __init__(self, word: str, **options: Any) -> None:
-        """Take one of `COMMANDS`, and further options of an `ArgumentParser`."""
-        follows, does = COMMANDS[word]
+        """Take one of `commands()`, and further options of an `ArgumentParser`."""
+        follows, does = commands()[word]
         super().__init__(
             prog=f"{program()} {word}",
             usage=" ".join(filter(None, ["%(prog)s", follows, "[options]"])),
@@ -247,7 +252,7 @@ def general_help(settings: Sequence[str], methods: Sequence[str]) -> str:
     parser.epilog = "\n".join(
         [
             "commands, each with a --help of its own:",
-            *(f"  {f'{word} {follows}':<46}{does}" for word, (follows, does) in COMMANDS.items()),
+            *(f"  {f'{word} {follows}':<46}{does}" for word, (follows, does) in commands().items()),
             "",
             f"settings: {', '.join(settings)}",
             f"methods:  {', '.join(methods)}",
@@ -261,11 +266,11 @@ def general_help(settings: Sequence[str], methods: Sequence[str]) -> str:
 
 def check_word(word: str, others: Sequence[str]) -> None:
     """Raise `UsageError` unless a word is a command, and what it is about comes before its options."""
-    if word not in COMMANDS:
-        near = difflib.get_close_matches(word, COMMANDS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(COMMANDS)}, or give --setting."
+    if word not in commands():
+        near = difflib.get_close_matches(word, commands(), n=1)
+        hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(commands())}, or give --setting."
         raise UsageError(f"There is no command {word}; {hint}")
-    first = COMMANDS[word][0].partition(" ")[0]
+    first = commands()[word][0].partition(" ")[0]
     if first and others and others[0].startswith("-") and not {"-h", "--help"} & set(others):
         raise UsageError(f"{first} comes before {others[0]}: {usage_of(word)}")
 
@@ -273,7 +278,7 @@ def check_word(word: str, others: Sequence[str]) -> None:
 def refuse_old(names: Iterable[str]) -> None:
     """Raise `UsageError` for a command that is written as an option, as commands once were."""
     for name in names:
-        if name in COMMANDS:
+        if name in commands():
             raise UsageError(f"--{name} is a command now: {usage_of(name)}")
 
 
@@ -306,7 +311,7 @@ def refuse_unknown(
     for argument in arguments:
         if not _is_option(argument):
             if room == 0:
-                hint = "a command comes first" if argument in COMMANDS else "see --help"
+                hint = "a command comes first" if argument in commands() else "see --help"
                 raise UsageError(f"The argument {argument!r} belongs to no option; {hint}.")
             room -= 1
             continue

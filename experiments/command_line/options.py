@@ -20,9 +20,11 @@ from redwood.core.errors import RedwoodError
 from redwood.core.parts import Kind, all_options, check_suitable, kinds_of, option_fields, owners_of, usual_part
 from redwood.engine.run import Run
 from redwood.experiments.command_line.arguments import (
+    CommandParser,
     OneSentenceParser,
     UsageError,
     add_selection,
+    commands,
     given_texts,
     program,
     refuse_unknown,
@@ -177,7 +179,7 @@ def _argument(chosen: Chosen, wrapper: FieldWrapper, setting: type) -> dict[str,
         return told | {"metavar": "name"}
     metavar = made["type"].__name__ if made["type"] in (int, float, str) else "value"
     nargs = None if made.get("nargs") == "?" else made.get("nargs")
-    return told | {"type": made["type"], "nargs": nargs, "metavar": f"{metavar} ..." if nargs == "*" else metavar}
+    return told | {"type": made["type"], "nargs": nargs, "metavar": metavar}
 
 
 def _help(chosen: Chosen, name: str, kind: Kind | None, setting: type) -> str:
@@ -284,3 +286,15 @@ def _check_class(cls: type[Any]) -> None:
     needed = [f.name for f in fields(cls) if f.init and f.default is MISSING and f.default_factory is MISSING]
     if needed:
         raise UsageError(f"{cls.__name__} gives {needed[0]} no default; write {needed[0]}: ... = ... in the class.")
+
+
+def command_parser(word: str, cls: type[Any]) -> CommandParser:
+    """The parser of a command that a branch adds: its dataclass has the options, without a default what comes first."""
+    parser, made = CommandParser(word), Chosen(cls, word, {})
+    for f, wrapper in zip(fields(cls), _fields(cls).values(), strict=True):
+        if f.default is MISSING and f.default_factory is MISSING:
+            text = get_attribute_docstring(cls, f.name).comment_inline
+            parser.add_argument(f.name, metavar=commands()[word][0], type=wrapper.arg_options["type"], help=text)
+        else:
+            parser.add_argument(*wrapper.option_strings, **_argument(made, wrapper, cls))
+    return parser

@@ -1,4 +1,4 @@
-"""`list --library DIR`: what is in a module library."""
+"""`modules DIR`: what is in a module library."""
 
 import json
 
@@ -39,13 +39,13 @@ def folder(library, tmp_path):
 
 
 def listed(capsys, *arguments):
-    assert main(["list", *map(str, arguments)]) == 0
+    assert main(["modules", *map(str, arguments)]) == 0
     output = capsys.readouterr()
     return output.out, output.err
 
 
 def test_the_table_is_a_tree_with_totals(library, folder, capsys):
-    out, err = listed(capsys, "--library", folder)
+    out, err = listed(capsys, folder)
     rows = [line.split() for line in out.splitlines() if "task " in line][1:]
     keys = [record.key[:8] for record in library.networks()]
     assert err == ""
@@ -59,7 +59,7 @@ def test_the_table_is_a_tree_with_totals(library, folder, capsys):
 
 
 def test_json(library, folder, capsys):
-    out, err = listed(capsys, f"--library={folder}", "--json")
+    out, err = listed(capsys, folder, "--json")
     records = json.loads(out)
     assert err == "" and list(records) == ["networks", "modules"]
     assert [record["key"] for record in records["networks"]] == [record.key for record in library.networks()]
@@ -71,14 +71,14 @@ def test_a_damaged_file_is_a_warning_and_the_others_are_shown(library, folder, c
     key = library.networks()[1].modules[0]
     (folder / "modules" / f"{key}.safetensors").write_bytes(b"short")
     with pytest.warns(UserWarning) as told:
-        out, _ = listed(capsys, "--library", folder)
+        out, _ = listed(capsys, folder)
     assert "2 networks, 2 modules, 200 parameters" in out
     assert len(told) == 2 and all(key in str(warning.message) for warning in told)
 
 
 def test_an_empty_library(tmp_path, capsys):
     ModuleLibrary(tmp_path / "new")
-    assert listed(capsys, "--library", tmp_path / "new") == ("0 networks, 0 modules, 0 parameters, 0 B\n", "")
+    assert listed(capsys, tmp_path / "new") == ("0 networks, 0 modules, 0 parameters, 0 B\n", "")
     assert not (tmp_path / "new" / "lineage.png").exists()
 
 
@@ -89,28 +89,28 @@ def test_many_networks_of_one_long_line(tmp_path, capsys, monkeypatch):
     for number in range(30):
         task = {"name": f"t{number}", "classes": [], "samples": 0}
         parent = library.add_network([module], model="m", inputs=INPUTS, task=task, parent=parent)
-    out, _ = listed(capsys, "--library", tmp_path / "long")
+    out, _ = listed(capsys, tmp_path / "long")
     assert "└29 t29" in out and "lineage.png shows the newest 5 of 30 networks." in out
 
 
 @pytest.mark.parametrize("where", ["missing", ".", "file"])
 def test_a_folder_that_is_no_library(where, tmp_path, capsys):
     (tmp_path / "file").write_text("mine")
-    assert main(["list", "--library", str(tmp_path / where)]) == 2
+    assert main(["modules", str(tmp_path / where)]) == 2
     error = capsys.readouterr().err
     assert_one_sentence(error)
     assert "is no module library" in error
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.parametrize("more", [["--lr", "3"], ["stray"], ["--library"]])
+@pytest.mark.parametrize("more", [["--lr", "3"], ["stray"], ["--library", "x"]])
 def test_other_options_are_refused(folder, capsys, more):
-    assert main(["list", "--library", str(folder), *more]) == 2
+    assert main(["modules", str(folder), *more]) == 2
     assert_one_sentence(capsys.readouterr().err)
 
 
 def test_where_the_picture_cannot_be_written_the_table_is_shown_all_the_same(library, folder, capsys):
     (folder / "lineage.png").mkdir()
     with pytest.warns(UserWarning, match=r"lineage\.png cannot be written \(Is a directory\)"):
-        out, _ = listed(capsys, "--library", folder)
+        out, _ = listed(capsys, folder)
     assert "3 networks" in out

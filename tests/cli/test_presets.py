@@ -39,7 +39,6 @@ def test_a_flag_overrides_a_list(tmp_path):
         (["--preset", "si/mnist-task", "--method", "finetune"], "--importance_scale"),
         (["--preset", "si/mnist-task", "--bufer_size", "3"], "There is no option --bufer_size"),
         (["--preset", "si/mnist-task", "--trust"], "--trust is about the code"),
-        (["list", "--presets", "--library", "x"], "Argument --library: not allowed with argument --presets"),
     ],
 )
 def test_mistakes_end_in_one_sentence(arguments, said, capsys):

@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from redwood.branches.acquisition.advice import AdviceOptions, find_advice
+from redwood.branches.acquisition.advice import Advise, find_advice
 from redwood.cli import main
 from redwood.core.errors import RedwoodError
-from redwood.experiments.commands import advise
+from redwood.experiments.commands import of_branch
 from tests.samples import few_digits
 
-OPTIONS = AdviceOptions(
+OPTIONS = Advise(
     **{"dataset": "", "data_dir": "data", "slices": "", "budget": 50.0, "costs": [], "seed": 0, "picture": ""},
     **{"model": "auto", "optimizer": "sgd", "lr": 0.05, "batch_size": 32, "balance": 1.0},
     **{"repeats": 2, "subsets": 3, "passes": 2},
@@ -47,19 +47,19 @@ def test_the_command_line(file, tmp_path, capsys):
     assert code == 0 and "collect 20 samples for 20" in printed
     assert "x^-" in printed and "largest EER" in printed
     assert picture.stat().st_size > 1000
-    advise(["--dataset", file, "--budget", "20", "--picture", str(picture), *ARGUMENTS])  # drawn again
+    of_branch("advise", ["--dataset", file, "--budget", "20", "--picture", str(picture), *ARGUMENTS])  # drawn again
 
 
 def test_another_picture_is_kept(file, tmp_path):
     picture = tmp_path / "holiday.png"
     picture.write_bytes(b"\x89PNG")
     with pytest.raises(RedwoodError, match=r"--picture .*holiday\.png was not written by this command"):
-        advise(["--dataset", file, "--budget", "20", "--picture", str(picture), *ARGUMENTS])
+        of_branch("advise", ["--dataset", file, "--budget", "20", "--picture", str(picture), *ARGUMENTS])
     assert picture.read_bytes() == b"\x89PNG"
 
 
 def test_classes_are_the_slices_by_default(file, tmp_path, capsys):
-    advise(["--dataset", file, "--picture", str(tmp_path / "a.png"), "--budget", "50", *ARGUMENTS])
+    of_branch("advise", ["--dataset", file, "--picture", str(tmp_path / "a.png"), "--budget", "50", *ARGUMENTS])
     assert "by class, budget 50" in " ".join(capsys.readouterr().out.split())
 
 
@@ -67,8 +67,9 @@ def test_a_slice_without_a_curve_is_told(tmp_path, capsys):
     data = few_digits()
     rows = np.flatnonzero((data.y.numpy() != 3) | (np.cumsum(data.y.numpy() == 3) == 1))
     np.savez(tmp_path / "rare.npz", x=data.x[rows], y=data.y[rows], x_test=data.x_test, y_test=data.y_test)
-    advise(
-        ["--dataset", str(tmp_path / "rare.npz"), "--picture", str(tmp_path / "a.png"), "--budget", "50", *ARGUMENTS]
+    of_branch(
+        "advise",
+        ["--dataset", str(tmp_path / "rare.npz"), "--picture", str(tmp_path / "a.png"), "--budget", "50", *ARGUMENTS],
     )
     assert "No learning curve fits slice 3, so the same is spent on each slice" in " ".join(
         capsys.readouterr().out.split()
@@ -88,7 +89,7 @@ def test_a_slice_without_a_curve_is_told(tmp_path, capsys):
 )
 def test_bad_input(file, arguments, words, capsys):
     with pytest.raises(RedwoodError, match=words):
-        advise(["--dataset", file, *arguments])
+        of_branch("advise", ["--dataset", file, *arguments])
     assert main(["advise", "--dataset", file, *arguments]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
