@@ -32,10 +32,10 @@ def text() -> str:
 
 
 def _guide() -> str:
-    """The pages that README's table names."""
-    rows = re.findall(r"^\| (\[.*?) \| (.*) \|$", (DOCS.parent / "README.md").read_text(), re.MULTILINE)
+    """The pages that the table of `docs/pages.md` names."""
+    rows = re.findall(r"^\| (\[.*?) \| (.*) \|$", (DOCS / "pages.md").read_text(), re.MULTILINE)
     links = ((link, holds) for names, holds in rows for link in re.findall(r"\[[^]]*\]\([^)#]*\.md\)", names))
-    return "".join(f"- {link.replace('(docs/', '(')}: {holds}\n" for link, holds in links)
+    return "".join(f"- {link.replace('(../', '(')}: {holds}\n" for link, holds in links)
 
 
 def _tutorials() -> str:

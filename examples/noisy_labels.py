@@ -3,7 +3,7 @@
 Run it by naming the file: python cli.py --setting examples/noisy_labels.py:NoisyLabels --method rehearsal --noise 0.4
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -15,7 +15,6 @@ from redwood.core.schema import ListOf, Number, Spec
 from redwood.core.seeding import generator
 from redwood.settings import Assumption, ClassIncrementalSetting, Results
 from redwood.settings.data.arrays import Samples
-from redwood.settings.scores.results import Rows
 from redwood.settings.streams.batches import Source
 from redwood.settings.streams.supervised_stream import SupervisedStream
 
@@ -29,11 +28,6 @@ class NoisyResults(Results):
     own_entries: ClassVar[Mapping[str, Spec]] = {"wrong_labels": ListOf(Number(0, 1))}
 
     wrong_labels: list[float] = field(default_factory=list)
-
-    def further_rows(self) -> Sequence[Rows]:
-        """The shares, for the terminal."""
-        tasks = tuple(map(str, range(len(self.wrong_labels))))
-        return [Rows("wrong labels (%) of task", tasks, {"share": self.wrong_labels})]
 
 
 class NoisyStream(SupervisedStream):

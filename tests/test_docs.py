@@ -35,8 +35,8 @@ def test_links(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_files_that_are_named_exist_and_define_what_is_said(page):
     """Each `file.py` and `file.py:name` in backticks, where the name may be `Class.method`."""
-    folders = "examples|core|settings|runs|buffers|methods|experiments"
-    for path, name in re.findall(rf"`((?:{folders})/[\w/]+\.py)(?::([\w.]+))?`", page.read_text()):
+    folders = "examples|core|settings|engine|buffers|methods|branches|experiments"
+    for path, name in re.findall(rf"`((?:{folders})/[a-z0-9_/]+\.py)(?::([\w.]+))?`", page.read_text()):
         text = (ROOT / path).read_text()
         for part in name.split(".") if name else ():
             assert re.search(rf"^ *(?:class|def) {part}\b|^{part}\b.* = ", text, re.MULTILINE), f"{path}:{name}"
@@ -90,7 +90,7 @@ def test_targets_in_the_tables():
 
 
 def test_the_method_of_the_readme_is_the_example():
-    (first, _) = re.findall(r"```python\n(.*?)```", PAGES[0].read_text(), re.DOTALL)
+    (first, *_) = re.findall(r"```python\n(.*?)```", PAGES[0].read_text(), re.DOTALL)
     example = (ROOT / "examples" / "label_smoothing.py").read_text()
     for line in first.splitlines():
         assert line.split("  #")[0] in example, line
