@@ -155,13 +155,17 @@ def write_json(path: Path, content: Mapping[str, object]) -> None:
         content: The entries by key.
 
     Raises:
-        DataError: If a number is not finite; nothing is written then.
+        DataError: If a number is not finite, or a value is no plain one; nothing is written then.
     """
     try:
         # `indent` would give each number of a matrix a line of its own.
         lines = [f"  {json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in content.items()]
     except ValueError as error:
         raise DataError(f"What is meant for {path} holds NaN or infinity ({error}), which JSON cannot hold.") from error
+    except TypeError as error:
+        raise DataError(
+            f"What is meant for {path} is no plain value ({error}); use numbers, texts, lists and dictionaries."
+        ) from error
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write("{\n" + ",\n".join(lines) + "\n}\n")

@@ -2,36 +2,65 @@
 
 import dataclasses
 import inspect
+import warnings
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from types import CodeType
 
 from simple_parsing.docstring import get_attribute_docstring
 
+from redwood.core.errors import ClassWarning
+
 # How alike two names have to be, from 0 to 1: `policy` and `make_policy` are .706.
 ALIKE = 0.7
 
 
-def misnamed_hooks(cls: type, further: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """The public methods of a class that nothing calls, each with the name of a hook that was probably meant.
+def warn_of_misnamed(cls: type, stacklevel: int, further: Sequence[str] = ()) -> None:
+    """Warn of methods and class variables of a user's class that nothing knows, but whose names are nearly known.
+
+    Args:
+        cls: The class, while it is being created. What its bases define is known.
+        stacklevel: That of the class statement, counted from the caller.
+        further: Names of further methods that are called.
+    """
+    if not cls.__module__.startswith("redwood."):
+        for text in (*_misnamed_methods(cls, further), *_misnamed_variables(cls)):
+            warnings.warn(ClassWarning(f"{cls.__name__}.{text}, give it that name.", cls), stacklevel=stacklevel + 1)
+
+
+def _misnamed_methods(cls: type, further: Sequence[str]) -> Iterator[str]:
+    """Methods with a name that is nearly that of a hook.
 
     A name that the class itself refers to is a helper of its own. One that is unlike all hooks is meant for callers
     from outside.
-
-    Args:
-        cls: The class. What its bases define are hooks.
-        further: Names of further hooks.
     """
     inherited = {name for base in cls.__mro__[1:] for name in vars(base)} | {*further}
     own = {name: value.fget if isinstance(value, property) else value for name, value in vars(cls).items()}
     functions = {name: value for name, value in own.items() if inspect.isfunction(value)}
     referred = {name for value in functions.values() for name in _names(value.__code__)}
     hooks = [name for name in inherited if not name.startswith("_") and callable(getattr(cls, name, None))]
-    hooks += further
     for name in functions.keys() - inherited - referred:
-        close = [] if name.startswith("_") else get_close_matches(name, hooks, n=1, cutoff=ALIKE)
+        close = [] if name.startswith("_") else get_close_matches(name, [*hooks, *further], n=1, cutoff=ALIKE)
         if close:
-            yield name, close[0]
+            yield f"{name} is called by nothing; if it is to override {close[0]}"
+
+
+def _misnamed_variables(cls: type) -> Iterator[str]:
+    """Class variables with a name that is nearly that of an inherited one."""
+    known = {name for base in cls.__mro__[1:] for name in _class_variables(base)}
+    written = {name for name, value in vars(cls).items() if isinstance(value, type)} - inspect.get_annotations(
+        cls
+    ).keys()
+    for name in sorted((_class_variables(cls) | written) - known):
+        close = [] if name.startswith("_") else get_close_matches(name, known, n=1, cutoff=ALIKE)
+        if close:
+            yield f"{name} is read by nothing; if it is to set {close[0]}"
+
+
+def _class_variables(cls: type) -> set[str]:
+    """Names that a class annotates as class variables itself."""
+    annotations = inspect.get_annotations(cls).items()
+    return {name for name, kind in annotations if "ClassVar" in str(kind)}
 
 
 def _names(code: CodeType) -> Iterator[str]:

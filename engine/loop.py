@@ -10,12 +10,14 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from typing import NamedTuple
 
 import pytorch_lightning  # noqa: F401  # import it before `quiet_lightning` sets log levels: the import resets them
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from redwood.core.errors import DataError
 from redwood.core.parts import flat
 from redwood.core.seeding import seed_everything
 from redwood.core.state import State
@@ -296,7 +298,14 @@ def _results(parts: _Parts) -> Results:
     cost = measure_cost(method, state.wall_time_s, state.training_time_s, state.training_samples, state.flops)
     cost.evaluation_time_s = state.evaluation_time_s
     cost.tuning = None if run.context.tuning_cost is None else run.context.tuning_cost._asdict()
-    return stream.results_type(
+    own, cls = stream.result_fields(state.details), stream.results_type
+    unknown = own.keys() - {f.name for f in fields(cls)}
+    if unknown:
+        raise DataError(
+            f"{type(stream).__name__}.result_fields names {min(unknown)}, which {cls.__name__} does not have; add the "
+            "field to that class."
+        )
+    return cls(
         setting=name_of_setting(type(setting)),
         method=method.reference(),
         dataset=setting.dataset_name,
@@ -313,7 +322,7 @@ def _results(parts: _Parts) -> Results:
         task_names=list(stream.task_names()),
         config=config | stream.drawn(),
         cost=cost,
-        **stream.result_fields(state.details),
+        **own,
     )
 
 

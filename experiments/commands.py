@@ -286,6 +286,7 @@ def report(argv: list[str]) -> None:
     parser = CommandParser("report")
     parser.add_argument("folders", nargs="+", metavar="DIR", type=Path, help="a run, comparison or sweep")
     parser.add_argument("--out", type=Path, metavar="FILE", help="the page (default: report.html in the folder)")
+    parser.add_argument("--trust", action="store_true", help="run the code that the folders name, of results")
     given = parser.read(argv)
     from redwood.engine.terminal import Terminal
     from redwood.experiments import reporting
@@ -311,11 +312,14 @@ def bench(argv: list[str]) -> bool:
 
 
 def show(argv: list[str]) -> None:
-    """Show the tree of settings, or the presets: the command `list`."""
+    """Show the tree of settings, one of them, or the presets: the command `list`."""
     parser = CommandParser("list")
+    parser.add_argument("setting", nargs="?", metavar="KEY", help="a setting, also as FILE.py:Name (default: all)")
     parser.add_argument("--presets", action="store_true", help="the presets, with targets and status")
     parser.add_argument("--json", action="store_true", help="as JSON")
     given = parser.read(argv)
+    if given.presets and given.setting:
+        raise UsageError(f"list --presets shows no setting; leave {given.setting} or --presets out.")
     if given.presets:
         from redwood.experiments.presets import print_presets
 
@@ -323,7 +327,7 @@ def show(argv: list[str]) -> None:
     else:
         from redwood.experiments.tree_view import print_settings
 
-        print_settings(given.json)
+        print_settings(given.json, given.setting)
 
 
 def of_branch(word: str, argv: list[str]) -> None:

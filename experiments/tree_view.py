@@ -1,8 +1,9 @@
 """Print the tree of settings, with the methods that apply at each node, without an import of torch."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from rich.markup import escape
 from rich.tree import Tree
 
 from redwood.engine.terminal import Terminal
@@ -10,19 +11,31 @@ from redwood.experiments.stored_tree import SettingRecord, stored_tree
 from redwood.methods.table import AGENT_PARTS
 
 
-def print_settings(as_json: bool) -> None:
-    """Print the tree, or its records as JSON."""
-    known = stored_tree()
+def print_settings(as_json: bool, setting: str | None = None) -> None:
+    """Print the tree, or one setting of it by its key or reference; or their records as JSON."""
+    known, texts = stored_tree() if setting is None else None, dict[str, str]()
     if known is not None:
         records = list(known.values())
     else:
-        from redwood.experiments.listing import describe_settings
+        from redwood.experiments import listing
 
-        records = describe_settings()
+        records = listing.describe_settings() if setting is None else [listing.describe_setting(setting)]
+        texts = {} if setting is None else listing.declared_texts(setting)
     if as_json:
-        print(json.dumps(records, indent=2))
-    else:
+        print(json.dumps(records if setting is None else records[0], indent=2))
+    elif setting is None:
         Terminal().print(setting_tree(records))
+    else:
+        _print_one(records[0], texts)
+
+
+def _print_one(record: SettingRecord, texts: Mapping[str, str]) -> None:
+    promises = [f"{name} ({texts[name]})" if name in texts else name for name in record["assumptions"]]
+    lines = {"under": record["parents"], "promises": promises, "methods": record["methods"]}
+    console = Terminal()
+    console.print(f"[bold]{escape(record['key'])}[/]")
+    for name, values in lines.items():
+        console.print(f"[dim]{name}[/] {escape(', '.join(values))}")
 
 
 def setting_tree(records: Sequence[SettingRecord]) -> Tree:

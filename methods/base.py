@@ -1,6 +1,5 @@
 """What a method is: anything that learns from the phases of a setting and predicts."""
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -10,9 +9,9 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from redwood.core.checks import refuse_untyped_options
-from redwood.core.errors import ClassWarning, NotApplicableError, RedwoodError
+from redwood.core.errors import NotApplicableError, RedwoodError
 from redwood.core.growth import grow
-from redwood.core.overrides import misnamed_hooks, refuse_taken_options
+from redwood.core.overrides import refuse_taken_options, warn_of_misnamed
 from redwood.core.registry import reference_of
 from redwood.core.state import State, Stateful
 from redwood.core.workers import world_size
@@ -76,9 +75,7 @@ class Method(Stateful, ABC):
         refuse_untyped_options(cls)
         if not cls.__module__.startswith("redwood."):
             refuse_taken_options(cls)
-            for name, hook in misnamed_hooks(cls, cls.target.hooks):
-                text = f"{cls.__name__}.{name} is called by nothing; if it is to override {hook}, give it that name."
-                warnings.warn(ClassWarning(text, cls), stacklevel=3)  # past the metaclass: the class statement
+        warn_of_misnamed(cls, 3, cls.target.hooks)  # past the metaclass: the class statement
         cls.regression = cls.__dict__.get("regression", False)
         cls.multi_label = cls.__dict__.get("multi_label", False)
         if "composition" not in cls.__dict__ and cls.composition is not Composition.NEVER:

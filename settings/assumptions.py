@@ -187,6 +187,8 @@ def _with_declared(
     names = vars(sys.modules[module]) if module in sys.modules else {}
     for name, value in added.items():
         declared = found.get(name, names.get(name))
+        if isinstance(names.get(name), Assumption) and names[name] is not declared:
+            raise TypeError(f"{class_name}: two files declare an assumption named {name}; rename one of them.")
         if not isinstance(declared, Assumption):
             raise TypeError(
                 f"{class_name}: there is no assumption named {name}; declare it above the class, as in "

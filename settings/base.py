@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self, TypeGuard, cast
 
 from redwood.core.checks import check_types, refuse_untyped_options
 from redwood.core.errors import HiddenError, InvalidOptionError, NotApplicableError, PinnedOptionError
-from redwood.core.overrides import refuse_taken_options
+from redwood.core.overrides import refuse_taken_options, warn_of_misnamed
 from redwood.core.parts import Sealed, check_suitable, kinds_of, make_parts, refuse_unused
 from redwood.settings.assumptions import Assumptions, Range, merge_assumptions
 from redwood.settings.eval_tasks import EVAL_TASKS
@@ -51,6 +51,7 @@ class Setting(Sealed):
         refuse_untyped_options(cls)
         if not cls.__module__.startswith("redwood."):
             refuse_taken_options(cls)
+        warn_of_misnamed(cls, 3)  # past the metaclass: the class statement
         inherited = [base.assumptions for base in cls.__bases__ if issubclass(base, Setting)]
         cls.assumptions = merge_assumptions(cls.__name__, cls.__module__, inherited, added)
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from redwood.buffers import AsyncRehearsalBuffer
+from redwood.cli import main
 from redwood.methods import get_method
 from redwood.methods.baselines import Random
 from redwood.settings import Results, get_setting
@@ -67,6 +68,18 @@ def test_an_assumption_a_stream_and_results_of_ones_own(tmp_path: Path) -> None:
     true = [torch.cat([batch.y for batch in phase.train]) for phase in setting(nb_tasks=2, noise=0.0).phases()]
     assert all(torch.equal(one.bincount(), other.bincount()) for one, other in zip(shown, true, strict=True))
     assert type(Results.load(tmp_path / "results.json")) is type(results)
+
+
+def test_a_report_reads_results_of_ones_own_where_it_is_told_to(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pair = ["--setting", f"{EXAMPLES / 'noisy_labels.py'}:NoisyLabels", "--method", "random", "--nb_tasks", "2"]
+    assert main([*pair, "--passes", "1", "--run_dir", str(tmp_path)]) == 0
+    # Another process has not imported the file.
+    program = [sys.executable, "-W", "always", "-m", "redwood", "report", str(tmp_path)]
+    told = [subprocess.run([*program, *more], capture_output=True, text=True) for more in ([], ["--trust"])]
+    assert [done.returncode for done in told] == [0, 0]
+    assert "is code of a user and not run" in told[0].stderr and not told[1].stderr
 
 
 def test_a_new_setting_joins_the_promises_of_its_parents() -> None:

@@ -93,7 +93,7 @@ class _ByScores(QueryRule):
 
     @override
     def choose(self, method: Method, x: Tensor, limit: int) -> Tensor:
-        with _selecting(method, len(x)):
+        with selecting(method, len(x)):
             scores = method.predict(x, None)
         if scores.dim() != 2:
             raise InvalidOptionError(
@@ -130,12 +130,17 @@ class CoreSet(QueryRule):
 
     @override
     def choose(self, method: Method, x: Tensor, limit: int) -> Tensor:
-        with _selecting(method, len(x)):
+        with selecting(method, len(x)):
             return k_centres(method.features(x), limit)
 
 
-def _selecting(method: Method, n: int) -> AbstractContextManager[None]:
-    """Count the floating-point operations of a method that counts them as those of the selection of n samples."""
-    if isinstance(method, LightningMethod):
-        return method.flops.count_once("selection", kind=("query", n))
-    return nullcontext()
+def selecting(method: object, n: int | None = None) -> AbstractContextManager[None]:
+    """Count the floating-point operations of a method that counts them as those of a selection.
+
+    Args:
+        method: The method.
+        n: Number of samples, if that alone decides their number; None: they are counted each time, which takes longer.
+    """
+    if not isinstance(method, LightningMethod):
+        return nullcontext()
+    return method.flops.count("selection") if n is None else method.flops.count_once("selection", kind=("query", n))

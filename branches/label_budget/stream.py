@@ -3,6 +3,7 @@
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
 from typing_extensions import override
 
 from redwood.branches.label_budget.label_requests import (
@@ -12,7 +13,7 @@ from redwood.branches.label_budget.label_requests import (
     budget_of,
     check_budget,
 )
-from redwood.branches.label_budget.query_rules import QUERY_RULES, RandomQueries
+from redwood.branches.label_budget.query_rules import QUERY_RULES, RandomQueries, selecting
 from redwood.branches.label_budget.results import RESULTS
 from redwood.core.errors import InvalidOptionError
 from redwood.core.seeding import derive_seed
@@ -90,8 +91,14 @@ class RequestedStream(SupervisedStream):
 
     def _query_of(self, learner: Learner) -> Query:
         """The hook `query` of a method that has it, else the rule of the setting."""
-        rule = self.setting.query_rule
-        query: Query = getattr(learner, "query", lambda x, task_id, limit: rule.choose(learner, x, limit))
+        rule, own = self.setting.query_rule, getattr(learner, "query", None)
+
+        def query(x: Tensor, task_id: Tensor | None, limit: int) -> object:
+            if own is None:
+                return rule.choose(learner, x, limit)
+            with selecting(learner):
+                return own(x, task_id, limit)
+
         return query
 
     @override

@@ -30,7 +30,7 @@ _OWN = {
     "report": ("DIR...", "write one page on runs, comparisons and sweeps"),
     "bench": ("SUITE", "run a suite with expectations, or report on the folder of one"),
     "sweep": ("NAME=VALUES... --setting S --method M", "try values of options, scored on held-out samples"),
-    "list": ("", "show the tree of settings and the methods of each, or presets"),
+    "list": ("[KEY]", "show the tree of settings and the methods of each, one setting, or presets"),
 }
 
 
@@ -271,7 +271,13 @@ def check_word(word: str, others: Sequence[str]) -> None:
         hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(commands())}, or give --setting."
         raise UsageError(f"There is no command {word}; {hint}")
     first = commands()[word][0].partition(" ")[0]
-    if first and others and others[0].startswith("-") and not {"-h", "--help"} & set(others):
+    if (
+        first
+        and not first.startswith("[")
+        and others
+        and others[0].startswith("-")
+        and not {"-h", "--help"} & set(others)
+    ):
         raise UsageError(f"{first} comes before {others[0]}: {usage_of(word)}")
 
 

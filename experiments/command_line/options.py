@@ -277,7 +277,8 @@ def refuse_taken(pair: Pair, names: Collection[str], command: str) -> None:
 
 def _check_class(cls: type[Any]) -> None:
     """Raise `UsageError` if a class cannot be made without arguments."""
-    forgotten = [name for name in inspect.get_annotations(cls) if name not in {f.name for f in fields(cls)}]
+    annotated = {name for name, kind in inspect.get_annotations(cls).items() if "ClassVar" not in str(kind)}
+    forgotten = sorted(annotated - {f.name for f in fields(cls)})
     if forgotten and "__dataclass_fields__" not in vars(cls):
         raise UsageError(f"{cls.__name__} has the option {forgotten[0]} but is no dataclass; put @dataclass above it.")
     if inspect.isabstract(cls):

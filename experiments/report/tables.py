@@ -110,7 +110,8 @@ def _print_rows(rows: Rows, measure: Measure, console: Console) -> None:
     for column in rows.columns:
         table.add_column(column, justify="right", no_wrap=True, min_width=_CELL)
     for name, values in rows.rows.items():
-        table.add_row(name, *(show_value(measure, value) for value in values))
+        shown = (show_value(measure, value) if rows.scores or value is None else f"{value:g}" for value in values)
+        table.add_row(name, *shown)
     console.print(table)
     console.print()
 

@@ -5,7 +5,7 @@ import os
 import platform
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self, TypeVar, cast
@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from redwood.core.branches import entries
-from redwood.core.errors import DataError
+from redwood.core.errors import DataError, RedwoodError
 from redwood.core.files import plain, read_json, write_json
 from redwood.core.imports import is_limited, is_own, may_import
+from redwood.core.overrides import warn_of_misnamed
 from redwood.core.parts import flat
 from redwood.core.registry import look_up, reference_of
 from redwood.core.schema import Spec
@@ -42,12 +43,15 @@ class Rows(NamedTuple):
     Attributes:
         title: What it shows.
         columns: What stands above the columns.
-        rows: The values (columns,) of each row by its name, in the unit of the run's measure; None: not measured.
+        rows: The values (columns,) of each row by its name; None: not measured.
+        scores: Whether the values are scores, shown as those of the run's measure, such as shares in percent. Others,
+            such as counts, are shown as they are.
     """
 
     title: str
     columns: tuple[str, ...]
     rows: Mapping[str, Sequence[float | None]]
+    scores: bool = True
 
 
 def installed_versions() -> dict[str, str]:
@@ -119,6 +123,11 @@ class Results:
     _loaded_forward_transfer: tuple[int, float | None] | None = field(
         default=None, init=False, repr=False, compare=False
     )
+
+    def __init_subclass__(cls) -> None:
+        """Warn of what nearly has the name of a hook."""
+        super().__init_subclass__()
+        warn_of_misnamed(cls, 2)
 
     @property
     def learned(self) -> NDArray[np.float64]:
@@ -408,6 +417,27 @@ class RegressionResults(Results):
         return metrics.online_rmse(self.online_curve)
 
 
+def check_results_class(cls: type[Results]) -> None:
+    """Raise `RedwoodError` unless results of a user's class can be made, written and read."""
+    if cls.__module__.startswith("redwood."):
+        return
+    if "__dataclass_fields__" not in vars(cls):
+        raise RedwoodError(f"{cls.__name__} is no dataclass; put @dataclass(kw_only=True) above it.")
+    written = {*cls.own_entries, *cls.optional_entries}
+    for f in fields(cls):
+        if f.name in Results.__dataclass_fields__ or not f.init:
+            continue
+        if f.default is MISSING and f.default_factory is MISSING:
+            raise RedwoodError(f"{cls.__name__}.{f.name} has no default; give it one: a file may lack it.")
+        if f.name not in written:
+            raise RedwoodError(
+                f"{cls.__name__}.{f.name} would not be written; name it in own_entries, and what it holds."
+            )
+    for name in written:
+        if not hasattr(cls, name) and name not in {f.name for f in fields(cls)}:
+            raise RedwoodError(f"{cls.__name__}.own_entries names {name}, which the class does not have; add it.")
+
+
 def mean_and_std(results: Sequence[Results]) -> dict[str, tuple[float, float] | None]:
     """Return mean and sample standard deviation (n - 1 in the denominator) over runs, for each of their metrics.
 
@@ -454,7 +484,8 @@ def _class_for(content: dict[str, Any], cls: type[R]) -> tuple[type[R], dict[str
         raise DataError(f"They are of {', '.join(references)}, which is no {cls.__name__}; pass what redwood wrote.")
     if reference_of(found, {}) == references[0]:
         return found, content
-    warnings.warn(f"{references[0]} is code of a user and not run, so its own entries are left out.", stacklevel=4)
+    left_out = f"{references[0]} is code of a user and not run, so its own entries are left out"
+    warnings.warn(f"{left_out}; add --trust, or import it first.", stacklevel=4)
     allowed = {*found.keys(), *found.optional_keys()}
     return found, {name: value for name, value in content.items() if name in allowed}
 

@@ -10,7 +10,8 @@ from gymnasium.spaces import Box, Discrete, MultiBinary
 from torch import Tensor
 from typing_extensions import override
 
-from redwood.core.errors import InvalidOptionError, NotTrainedError
+from redwood.core.errors import DataError, InvalidOptionError, NotTrainedError
+from redwood.core.overrides import warn_of_misnamed
 from redwood.core.seeding import derive_seed
 from redwood.core.workers import rank, world_size
 from redwood.settings.assumptions import Context, TaskIds
@@ -25,7 +26,7 @@ from redwood.settings.scores.label_evaluation import LabelEvaluation
 from redwood.settings.scores.label_sets import label_groups
 from redwood.settings.scores.learning_curve import LearningCurve, check_lca
 from redwood.settings.scores.multi_label_results import MultiLabelResults
-from redwood.settings.scores.results import RegressionResults, Results
+from redwood.settings.scores.results import RegressionResults, Results, check_results_class
 from redwood.settings.scores.slices import slicing_of
 from redwood.settings.scores.task_scores import Scores
 from redwood.settings.streams.batches import BatchSequence, Source
@@ -66,6 +67,11 @@ class SupervisedStream(FixedStream):
 
     results_of_classes: ClassVar[type[Results]] = Results
 
+    def __init_subclass__(cls) -> None:
+        """Warn of what nearly has the name of a hook."""
+        super().__init_subclass__()
+        warn_of_misnamed(cls, 2)
+
     def __init__(
         self,
         setting: "SupervisedSetting",
@@ -91,6 +97,7 @@ class SupervisedStream(FixedStream):
         self.note = data.note
         self.check_data(data)
         self.results_type: type[Results] = self.results_of(data.kind)
+        check_results_class(self.results_type)
         stream = setting.stream.for_data(data)
         self._in_order = self._keeps_order(stream, data)
         self._tasks = self._cut_into_tasks(stream, data)
@@ -101,7 +108,9 @@ class SupervisedStream(FixedStream):
         self._decoding = Decoding()
         self._source = self.training_source(self._data.x, self._data.y)
         self._test_source = Source(self._data.x_test, self._data.y_test, self.tasks, decoding=self._decoding)
+        self._check_source()
         self._phases, self._held_out = self.split_into_phases()
+        self._refuse_small_phases()
         self.num_phases = len(self._phases)
         self._classes = self._classes_of_tasks()
         self._slicing = slicing_of(self._data, setting.dataset.columns.slices) if data.kind == "classes" else None
@@ -141,7 +150,7 @@ class SupervisedStream(FixedStream):
         return cut_run(data, stream, cut, earlier)
 
     def training_source(self, x: Samples, y: Tensor) -> Source:
-        """What training shows of the tasks.
+        """What training shows of the tasks: the same N samples in the same order, changed if need be.
 
         Args:
             x: Samples of the data set (N, ...).
@@ -152,7 +161,10 @@ class SupervisedStream(FixedStream):
     # Second step: phases, and what is held out from them.
 
     def split_into_phases(self) -> tuple[list[Entries], list[HeldOut]]:
-        """The training samples and the held-out samples of each phase."""
+        """The training samples and the held-out samples of each phase.
+
+        A subclass may leave some out: `[entries[keep] for entries in phases]`, where `keep` holds places (k,).
+        """
         first = self._tasks.first_trained
         options = PhaseOptions(
             self._promised,
@@ -165,15 +177,29 @@ class SupervisedStream(FixedStream):
             n_rows=len(self._data.y),
         )
         phases, held_out = split_into_phases(task_entries([task.rows for task in self.tasks]), options)
-        smallest = min(map(len, phases))
+        # Phases of earlier tasks are over.
+        over = task_entries([torch.empty(0, dtype=torch.long)]) * (first - self.first_task)
+        return over + phases, [HeldOut(entries) for entries in over] + held_out
+
+    def _check_source(self) -> None:
+        """Raise `DataError` if the stream shows another number of samples than the data has."""
+        n_shown, n_labels = len(self._source.x), len(self._source.y)
+        if not n_shown == n_labels == len(self._data.y):
+            raise DataError(
+                f"{type(self).__name__}.training_source shows {n_shown} samples with {n_labels} labels of the "
+                f"{len(self._data.y)} of {self._data.name}; leave samples out in split_into_phases."
+            )
+
+    def _refuse_small_phases(self) -> None:
+        """Raise `InvalidOptionError` if a phase that is trained has fewer samples than there are workers."""
+        smallest = min(map(len, self._phases[self._tasks.first_trained - self.first_task :]))
+        if not smallest:
+            raise DataError(f"A phase of {self._data.name} has no training sample; leave it one at least.")
         if smallest < self.setting.workers:
             raise InvalidOptionError(
                 f"--workers {self.setting.workers} is more than the {smallest} samples of the smallest phase; use "
                 "fewer."
             )
-        # Phases of earlier tasks are over.
-        over = task_entries([torch.empty(0, dtype=torch.long)]) * (first - self.first_task)
-        return over + phases, [HeldOut(entries) for entries in over] + held_out
 
     # Third step: tests.
 

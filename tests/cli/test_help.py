@@ -224,6 +224,15 @@ def test_version(capsys):
 
 
 class TestList:
+    def test_one_setting_of_a_file(self, capsys):
+        name = "examples/noisy_labels.py:NoisyLabels"
+        text = " ".join(printed(capsys, "list", name).split())
+        assert "under class_incremental" in text and "rehearsal, async_rehearsal" in text
+        assert "noisy_labels (labels of training samples are wrong, in later tasks more often)" in text
+        record = json.loads(printed(capsys, "list", name, "--json"))
+        assert record["assumptions"][-1] == "noisy_labels" and record["parents"] == ["class_incremental"]
+        assert main(["list", "nosuch"]) == 2 and main(["list", "osaka", "--presets"]) == 2
+
     def test_tree(self, capsys, monkeypatch):
         monkeypatch.setenv("COLUMNS", "200")
         lines = list(dropwhile(lambda line: "──" not in line, printed(capsys, "list").splitlines()))

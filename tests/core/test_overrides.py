@@ -3,10 +3,12 @@ from dataclasses import dataclass
 import pytest
 
 from redwood.branches.label_budget.setting import LabelBudgetSetting
-from redwood.core.overrides import misnamed_hooks
+from redwood.core.overrides import warn_of_misnamed
 from redwood.core.registry import load_object
 from redwood.methods import AGENT_PARTS, METHODS, Rehearsal
 from redwood.methods.baselines import Finetune
+from redwood.settings.scores.results import Results
+from redwood.settings.streams.supervised_stream import SupervisedStream
 from redwood.settings.tree import ClassIncrementalSetting
 
 
@@ -40,9 +42,31 @@ def test_overrides_helpers_and_other_names_are_not(recwarn):
 
 
 @pytest.mark.parametrize("entry", [*METHODS.values(), *AGENT_PARTS.values()], ids=lambda entry: entry.reference)
-def test_no_method_of_ours_gives_a_false_alarm(entry):
+def test_no_method_of_ours_gives_a_false_alarm(entry, recwarn, monkeypatch):
     cls = load_object("method", entry.reference)
-    assert not list(misnamed_hooks(cls, cls.target.hooks))
+    monkeypatch.setattr(cls, "__module__", "of_a_user")
+    warn_of_misnamed(cls, 1, cls.target.hooks)
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize(
+    ("base", "name", "value", "words"),
+    [
+        (SupervisedStream, "split_in_phases", lambda self: None, "called by nothing; if it is to override split_into_"),
+        (
+            SupervisedStream,
+            "results_fields",
+            lambda self, details: {},
+            "called by nothing; if it is to override result_",
+        ),
+        (Results, "figure", lambda self: {}, "called by nothing; if it is to override figures"),
+        (ClassIncrementalSetting, "stream_typ", SupervisedStream, "read by nothing; if it is to set stream_type"),
+        (Finetune, "targt", ClassIncrementalSetting, "read by nothing; if it is to set target"),
+    ],
+)
+def test_settings_streams_and_results_are_looked_at_too(base, name, value, words):
+    with pytest.warns(UserWarning, match=f"Own.{name} is {words}"):
+        type("Own", (base,), {name: value, "__module__": __name__})
 
 
 class TestTakenOptions:

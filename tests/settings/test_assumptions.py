@@ -238,3 +238,5 @@ class TestDeclared:
         theirs = type("Theirs", (ClassIncrementalSetting,), {"__module__": "other"}, noisy_labels=True)
         with pytest.raises(TypeError, match="Both: two files declare an assumption named noisy_labels; rename"):
             type("Both", (NoisyLabels, theirs), {})
+        with pytest.raises(TypeError, match="Again: two files declare an assumption named noisy_labels; rename"):
+            type("Again", (NoisyLabels,), {"__module__": "other"}, noisy_labels=True)
