@@ -182,8 +182,10 @@ def _where_it_goes_on(parts: _Parts, resumed: bool) -> str:
         return f"goes on from the run in {run.context.earlier.folder}, after its {trained} phases"
     if state.next_phase == stream.num_phases:
         return f"all {stream.num_phases} phases are trained; {before}"
-    where = "inside" if run.checkpoint_to_resume(state.next_phase) else "with"
-    return f"goes on {where} phase {state.next_phase + 1}/{stream.num_phases}; {before}"
+    where = f"phase {state.next_phase + 1}/{stream.num_phases}"
+    if run.checkpoint_to_resume(state.next_phase):  # how long the phase took so far is not read yet
+        return f"goes on inside {where}; {state.wall_time_s:.1f} s until that phase"
+    return f"goes on with {where}; {before}"
 
 
 def _is_over(parts: _Parts) -> bool:
