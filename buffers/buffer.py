@@ -10,6 +10,7 @@ from torch import Tensor
 
 from redwood.buffers.component import resolve_component
 from redwood.buffers.layout import RowLayout, batch_size
+from redwood.buffers.placement_validation import check_placement, is_range
 from redwood.buffers.policies import POLICIES, CandidateInfo, Placement, Policy
 from redwood.buffers.pytree import Tree, flatten
 from redwood.buffers.samplers import SAMPLERS, Sampler
@@ -97,6 +98,8 @@ class RehearsalBuffer:
 
     def _bind(self, capacity: int) -> None:
         self.policy.bind(capacity, self._seed)
+        if self.policy.capacity != capacity:
+            raise BufferInputError(f"`bind` of the policy {type(self.policy).__name__} has to call super().bind first.")
         self.sampler.bind(self._seed)
         if self.policy.classes is not None:
             self.sampler.use_classes(self.policy.classes)
@@ -215,14 +218,21 @@ class RehearsalBuffer:
         return self._n_bytes // layout.stride
 
     def propose(self, info: CandidateInfo) -> Placement:
-        """Decide which samples to keep, and in which slots; `write` them before anything is read or saved."""
-        first = self.n_seen
-        positions, slots = placement = self.policy.propose(info)
+        """Decide which samples to keep, and in which slots; `write` them before anything is read or saved.
+
+        Raises:
+            ValueError: If the policy breaks the rules of `Policy.propose`.
+        """
+        policy = self.policy
+        first, size = policy.n_seen, policy.size
+        placement = policy.propose(info)
+        check_placement(policy, placement, info.n, first, size)
+        positions, slots = placement
         self.sampler.on_incoming(info.tasks)
         if slots.numel():
-            if not len(self._statistics.arrivals):
+            if not self._statistics.arrivals.numel():
                 self._statistics = SlotStatistics(self.capacity)
-            self._statistics.on_stored(slots, positions + first, self.n_seen)
+            self._statistics.on_stored(slots, positions + first, policy.n_seen)
             if self.sampler.needs:
                 labels, tasks = (None if known is None else known[positions] for known in (info.labels, info.tasks))
                 self.sampler.on_stored(slots, labels, tasks)
@@ -239,7 +249,7 @@ class RehearsalBuffer:
     def _write(self, leaves: Sequence[tuple[str, Tensor]], placement: Placement, n: int) -> None:
         positions, slots = placement
         if slots.numel():
-            is_whole_batch = len(positions) == n and torch.equal(positions, torch.arange(n))
+            is_whole_batch = positions.numel() == n and is_range(positions, 0, n)
             self.rows.write_leaves(slots, [tensor for _, tensor in leaves], None if is_whole_batch else positions)
 
     # Drawing samples.

@@ -21,8 +21,19 @@ class Component:
     is_used = False
 
     def options(self) -> dict[str, object]:
-        """The arguments of its constructor, which are attributes of the same names."""
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        """The arguments of its constructor, which are attributes of the same names.
+
+        Raises:
+            ValueError: If one of them is no attribute.
+        """
+        names = list(inspect.signature(type(self)).parameters)
+        for name in names:
+            if not hasattr(self, name):
+                own = type(self).__name__
+                raise BufferInputError(
+                    f"{own} does not keep its argument {name}; write self.{name} = {name} in its __init__."
+                )
+        return {name: getattr(self, name) for name in names}
 
     def validate_slots(self, size: int) -> bool:
         """Whether it knows the first `size` slots, each of them once, and no others."""
@@ -70,12 +81,13 @@ def resolve_component(component: P | str, known: Mapping[str, type[P]], kind: st
         kind: `policy` or `sampler`, for messages.
 
     Raises:
-        ValueError: If there is no such component, or it serves another buffer already.
+        ValueError: If there is no such component, it serves another buffer already, or does not keep its arguments.
     """
     made = component_class(component, known, kind)
     if isinstance(component, str):
         component = made()
     if component.is_used:
         raise BufferInputError(f"This {type(component).__name__} serves another buffer already; make a new one.")
+    component.options()  # a snapshot needs them, and comes hours later
     component.is_used = True
     return component

@@ -11,8 +11,6 @@ from redwood.buffers.randomness import integers
 from redwood.buffers.slot_groups import Groups
 from redwood.core.state import State
 
-_NONE = integers(())
-
 
 class CandidateInfo(NamedTuple):
     """The information that a policy gets about incoming samples: never the samples themselves.
@@ -43,18 +41,22 @@ class Placement(NamedTuple):
     positions: Tensor
     slots: Tensor
 
-    @classmethod
-    def of(cls, taken: Mapping[int, int]) -> Self:
+    @staticmethod
+    def of(taken: Mapping[int, int]) -> "Placement":
         """A placement from a mapping of slots to positions."""
-        if not taken:
-            return cls(_NONE, _NONE)
-        return cls(integers(list(taken.values())), integers(list(taken)))
+        return Placement(integers(list(taken.values())), integers(list(taken))) if taken else NOTHING
+
+
+# No sample is kept.
+NOTHING = Placement(integers(()), integers(()))
 
 
 class Policy(Component, ABC):
     """Decides from indices and scalars which samples a buffer keeps.
 
-    The slots in use are always the first `size` ones: a sample is only given up for a new one.
+    The slots in use are always the first `size` ones: a sample is only given up for a new one. The arguments of the
+    constructor are attributes of the same names. A policy with state of its own extends `bind`, where it begins,
+    `state_dict` and `load_state_dict`.
 
     Set in a subclass:
         needs: Names of the side information that it needs of each sample: `labels`, `losses`, `features`.
@@ -83,7 +85,11 @@ class Policy(Component, ABC):
 
     @abstractmethod
     def propose(self, info: CandidateInfo) -> Placement:
-        """Decide which of the next samples of the stream to keep, and count them as seen."""
+        """Decide which of the next samples of the stream to keep, and count them as seen.
+
+        It adds `info.n` to `n_seen`. It takes free slots without a gap, from slot `size` on, and adds their number to
+        `size`. A buffer refuses a placement that breaks these rules, or takes a slot twice.
+        """
 
     def on_replayed(self, slots: Tensor, losses: Tensor) -> None:
         """Note the losses (n,) that the samples in slots (n,) had when they were replayed."""

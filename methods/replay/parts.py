@@ -1,5 +1,6 @@
 """What a buffer keeps, what is drawn from it, and where it lies: parts of the methods that store samples."""
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, make_dataclass
 from functools import cache
@@ -7,8 +8,8 @@ from typing import Any, ClassVar
 
 from typing_extensions import override
 
-from redwood.buffers import POLICIES, SAMPLERS, SHARED
-from redwood.core.errors import InvalidOptionError
+from redwood.buffers import POLICIES, SAMPLERS, SHARED, Policy, Sampler
+from redwood.core.errors import InvalidOptionError, reason_of
 from redwood.core.parts import Kind, Part, options_from, reduced
 
 # Arguments that a policy and a sampler may both have get names of their own.
@@ -28,20 +29,41 @@ class BufferComponent(Part):
     """The arguments of a policy or of a sampler of `redwood.buffers`."""
 
     maker: ClassVar[type]  # class of the policy or the sampler
-    chosen_by: ClassVar[str]  # such as `--buffer_policy ring`
     argument_names: ClassVar[Mapping[str, str]] = {}  # options that go by other names than the arguments
 
     @override
     def __post_init__(self) -> None:
         super().__post_init__()
+        kind, _, base = next(entry for entry in _KINDS.values() if isinstance(self, entry[0].base))
         try:
-            self.make()
+            self._check_maker(base)
+            self.make().options()
         except ValueError as error:
-            raise InvalidOptionError(f"{self.chosen_by}: {error}") from error
+            raise InvalidOptionError(f"--{kind.option} {kind.text_of(self)}: {reason_of(error)}.") from error
+
+    def _check_maker(self, base: type[Any]) -> None:
+        """Raise `ValueError` if the maker is no complete class below `base`, or does not take the fields."""
+        own, maker = type(self).__name__, getattr(self, "maker", None)
+        if not (isinstance(maker, type) and issubclass(maker, base)):
+            raise InvalidOptionError(
+                f"{own} has no maker that is a {base.__name__}; write `maker: ClassVar[type] = ...` with your class."
+            )
+        if inspect.isabstract(maker):
+            missing = " and ".join(sorted(vars(maker)["__abstractmethods__"]))
+            raise InvalidOptionError(f"{maker.__name__} has no {missing}; define what is missing in the class.")
+        try:
+            inspect.signature(maker).bind(**self._arguments())
+        except TypeError as error:
+            raise InvalidOptionError(
+                f"{maker.__name__} cannot take the fields of {own} ({error}); let these be its arguments."
+            ) from error
+
+    def _arguments(self) -> dict[str, Any]:
+        return {self.argument_names.get(f.name, f.name): getattr(self, f.name) for f in fields(self)}
 
     def make(self) -> Any:
         """A new policy or sampler."""
-        return self.maker(**{self.argument_names.get(f.name, f.name): getattr(self, f.name) for f in fields(self)})
+        return self.maker(**self._arguments())
 
 
 @dataclass
@@ -56,15 +78,16 @@ class SamplerPart(BufferComponent):
 
 BUFFER_POLICIES = Kind("buffer_policy", PolicyPart, "redwood.buffer_policies")
 BUFFER_SAMPLERS = Kind("buffer_sampler", SamplerPart, "redwood.buffer_samplers")
-_KINDS: Mapping[str, tuple[Kind, Mapping[str, type], type[BufferComponent]]] = {
-    "buffer_policy": (BUFFER_POLICIES, POLICIES, PolicyPart),
-    "buffer_sampler": (BUFFER_SAMPLERS, SAMPLERS, SamplerPart),
+# Of each option: the kind, redwood's own classes by name, and their base class.
+_KINDS: Mapping[str, tuple[Kind, Mapping[str, type], type[Any]]] = {
+    "buffer_policy": (BUFFER_POLICIES, POLICIES, Policy),
+    "buffer_sampler": (BUFFER_SAMPLERS, SAMPLERS, Sampler),
 }
 
 
 @cache
 def _part_of(option: str, name: str) -> type[BufferComponent]:
-    _, known, base = _KINDS[option]
+    kind, known, _ = _KINDS[option]
     maker: Any = known[name]
     renamed = _RENAMED.get(name, {})
     namespace = {
@@ -76,11 +99,10 @@ def _part_of(option: str, name: str) -> type[BufferComponent]:
             (_remade, (option, name, {f.name: getattr(part, f.name) for f in fields(part)})),
         ),
         "maker": maker,
-        "chosen_by": f"--{option} {name}",
         "argument_names": {new: old for old, new in renamed.items()},
     }
     return make_dataclass(
-        maker.__name__, options_from(maker, (), renamed, _TEXTS.get(name, {})), bases=(base,), namespace=namespace
+        maker.__name__, options_from(maker, (), renamed, _TEXTS.get(name, {})), bases=(kind.base,), namespace=namespace
     )
 
 
