@@ -56,7 +56,7 @@ class Command(NamedTuple):
 
 @dataclass(frozen=True)
 class Branch:
-    """What a branch adds. A test compares each entry with its class.
+    """The entries that a branch adds. A test compares each entry with its class.
 
     Attributes:
         settings: Settings by key, as `module:Name`.
@@ -71,7 +71,7 @@ class Branch:
     further: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def names(self, group: str) -> Mapping[str, str]:
-        """`module:Name` of what the branch adds to a group of entry points, by name."""
+        """Return the entries of a group of entry points, by name, as `module:Name`."""
         if group == OF_METHODS:
             return {key: entry.reference for key, entry in self.methods.items()}
         return self.settings if group == OF_SETTINGS else self.further.get(group, {})

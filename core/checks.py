@@ -15,7 +15,7 @@ from redwood.core.errors import ClassWarning, InvalidOptionError
 # Annotation of an option -> the types that its value may have; the first one is named in messages.
 _PLAIN: dict[str, tuple[type, ...]] = {"int": (int,), "float": (float, int), "bool": (bool,), "str": (str,)}
 
-# What a count may be at most: more would fill the memory, or never end. A file or a buffer may have more bytes.
+# The largest count: more would fill the memory, or never end. A file or a buffer may have more bytes.
 LARGEST_COUNT = 10**9
 LARGEST_BYTES = 2**63 - 1
 # NumPy's and scikit-learn's generators take seeds of 32 bits.

@@ -1,6 +1,6 @@
-"""What processes that this one starts have in common: they end with it, and leave Ctrl-C to it.
+"""Start child processes that end with their parent and leave Ctrl-C to it.
 
-This module imports nothing heavy: a new process watches its parent before it imports what it is to run.
+This module imports nothing heavy: a new process watches its parent before it imports its own code.
 """
 
 import ctypes
@@ -17,7 +17,7 @@ from types import ModuleType
 
 from redwood.core.errors import InvalidOptionError
 
-# Processes that one machine starts at most: so many on each core, or so many in all.
+# The most processes that one machine starts: the larger of a number per core and a fixed number.
 _PER_CORE, _ON_ANY_MACHINE = 4, 32
 _PR_SET_PDEATHSIG = 1
 

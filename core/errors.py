@@ -69,7 +69,7 @@ class StorageError(RedwoodError, OSError):
 
 
 class ElsewhereError(RedwoodError):
-    """Another process works in the folder, has taken it over from this one, or has finished what is to be done."""
+    """Another process works in the folder, has taken it over from this one, or has finished the work."""
 
 
 class WorkerLostError(RedwoodError, RuntimeError):
@@ -94,7 +94,7 @@ def reason_of(error: BaseException) -> str:
 
 
 def lack_of_room(error: BaseException) -> str | None:
-    """The sentence for an error that says that memory or a disk is full; None for another error."""
+    """Return the sentence for an error about full memory or a full disk; None for another error."""
     if isinstance(error, OSError) and error.errno in FULL:
         what = error.filename or "What is printed, or a file,"
         return f"{what} cannot be written ({error.strerror}); make room there. A run goes on with resume."

@@ -88,7 +88,7 @@ def replacing(path: Path, own: tuple[re.Pattern[bytes], str] | None = None) -> I
 
 @contextmanager
 def told_if_full(path: Path) -> Iterator[None]:
-    """Write to `path` inside; that there is no room for it, or no folder any more, becomes a `StorageError`."""
+    """While `path` is written inside, turn the errors of a full disk or a lost folder into a `StorageError`."""
     try:
         yield
     except OSError as error:
@@ -191,7 +191,7 @@ def write_new_json(path: Path, content: Mapping[str, object]) -> None:
 
 
 def refuse_unreadable(path: Path) -> None:
-    """Refuse what is no file, such as a pipe, and a file that is larger than any of its kind, before it is read.
+    """Refuse a path that is no file, such as a pipe, and a file larger than any of its kind, before it is read.
 
     Raises:
         DataError: If it is there and is such a thing.

@@ -21,8 +21,8 @@ from typing_extensions import override
 from redwood.core.child_processes import interrupts_blocked
 from redwood.core.errors import RedwoodError
 
-# What may reach all processes of a terminal or of a scheduler's job. The server would be lost, and with it the exit
-# statuses of its copies.
+# Signals that may reach all processes of a terminal or of a scheduler's job. They would end the server, and the exit
+# statuses of its copies would be lost.
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
 _FIRST = "redwood.core.server_start"
 _SOCKETS = "REDWOOD_SERVER_SOCKETS"  # where the server's socket lies, for `server_start`
@@ -82,7 +82,7 @@ class ForkServer(forkserver.ForkServer):
         with self._lock:  # type: ignore[attr-defined]
             number: int | None = self._forkserver_pid  # type: ignore[attr-defined]
             if number is not None:
-                # It would wait for all that holds its pipe, also for what copies have left behind.
+                # Without this, it would wait for all processes that hold its pipe, such as those that copies started.
                 os.kill(number, signal.SIGKILL)
                 self._stop_unlocked()  # type: ignore[attr-defined]
 
@@ -96,12 +96,12 @@ class Copy(ForkServerProcess):
 
     @property
     def is_orphan(self) -> bool:
-        """Whether the server has ended first, as far as known: then `exitcode` says nothing, nor does `sentinel`."""
+        """Whether the server is known to have ended first. Then `exitcode` and `sentinel` say nothing."""
         popen: _Popen = self._popen  # type: ignore[attr-defined]
         return popen.is_orphan
 
     def __getstate__(self) -> dict[str, Any]:
-        """What the process itself gets of this object."""
+        """Return the attributes that the process itself gets: all but the server."""
         return {name: value for name, value in vars(self).items() if name != "_server"}
 
     @override
@@ -110,7 +110,7 @@ class Copy(ForkServerProcess):
 
 
 class _Popen(popen_forkserver.Popen):
-    """Asks the system, not the server, whether a process lives whose server is lost."""
+    """Asks the system whether a process lives, if its server is lost."""
 
     def __init__(self, process_obj: Any, server: forkserver.ForkServer) -> None:
         self._server = server
@@ -171,7 +171,7 @@ def _runs(number: int) -> bool:
 
 
 def accept_signals() -> None:
-    """Let the signals through that a new process has blocked, as its server or who started it had."""
+    """Unblock the signals that a new process has inherited as blocked."""
     if hasattr(signal, "pthread_sigmask"):  # not on Windows
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 

@@ -1,4 +1,4 @@
-"""The state of an object that has grown: what an object with fewer outputs has learned, in the form of a larger one."""
+"""Convert the learned state of an object to that of a larger object, such as one with more outputs."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -17,7 +17,7 @@ class Sizes(NamedTuple):
     after: tuple[int, ...]
 
 
-# The sizes of all parameters and buffers, by name, of those that stay as they are, too.
+# The sizes of all parameters and buffers, by name. Those that do not grow are included.
 SizesByName = Mapping[str, Sizes]
 
 
@@ -30,7 +30,7 @@ class Growing(Protocol):
 
 
 def sizes_of(larger: nn.Module, smaller: nn.Module) -> dict[str, Sizes]:
-    """The sizes of what two networks have in common, by name."""
+    """Return the sizes of the parameters and buffers that two networks have in common, by name."""
     values = larger.state_dict()
     return {
         name: Sizes(tuple(value.shape), tuple(values[name].shape))
@@ -51,11 +51,11 @@ def grow(larger: Any, smaller: Any, saved: Any, sizes: SizesByName) -> Any:
         larger: An object as it is before it has learned, or its state.
         smaller: The small object, of the same kind, before it has learned.
         saved: The state that an object like `smaller` has reached.
-        sizes: The sizes of parameters. What belongs to one that grows and is in neither fresh state, such as the
-            importance of a weight, gets zeros for the new entries.
+        sizes: The sizes of parameters. A tensor may belong to a growing parameter and be in neither fresh state, such
+            as the importance of a weight. Its new entries are zero.
 
     Returns:
-        `saved`, in which each tensor has what was learned in its first entries, and in the others what `larger` holds.
+        `saved` in the larger sizes. The first entries of each tensor are those learned, the others those of `larger`.
     """
     if isinstance(larger, Growing):
         return larger.grow_state(saved, smaller)
@@ -87,7 +87,7 @@ def grow_optimizer(larger: Sequence[Mapping[str, Any]], smaller: Sequence[Mappin
 
 
 def _sized(value: Any, size: Sizes) -> Any:
-    """What belongs to a parameter: padded if it has the parameter's shape."""
+    """Return a value of the optimizer's state, padded if it has the parameter's shape."""
     return padded(value, size.after) if isinstance(value, Tensor) and tuple(value.shape) == size.before else value
 
 
@@ -112,10 +112,10 @@ def _entry(state: Any, key: Any) -> Any:
 
 
 def _size_of(saved: Tensor, sizes: SizesByName, name: str) -> Sizes | None:
-    """The sizes of the parameter that a tensor belongs to, by its name; None if it belongs to none that grows.
+    """Return the sizes of the parameter that a tensor belongs to, by its name; None if no such parameter grows.
 
-    A network that has got parts in training has names that a new one lacks: their ends tell the parameter, or their
-    shape where only what grows has it. A mask of outputs has the shape of what grows.
+    A network that has got parts in training has names that a new one lacks. The end of such a name tells the parameter:
+    its last two parts, or the last one if only growing parameters have this shape. A mask needs only the shape.
     """
     if name in sizes:
         return sizes[name]

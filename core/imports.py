@@ -1,7 +1,7 @@
-"""Which files and modules of a user a process may import: any, or those alone that its command line names.
+"""Limit the user's files and modules that a process may import: all, or only those that its command line names.
 
-A file of options may come from a stranger. What it names reaches an import by many options, and through further files.
-So the import itself asks: an option that nobody thought of cannot import anything, either.
+A file of options may come from a stranger. Its names reach an import by many options, and through further files. So the
+import itself makes the check. An option that was overlooked cannot import anything, either.
 """
 
 import json
@@ -13,14 +13,14 @@ from contextlib import contextmanager
 # The places that may be imported, as a JSON list; null, or without it: any. Child processes inherit it.
 _VARIABLE = "REDWOOD_IMPORTS"
 _OWN = ("redwood.settings.", "redwood.methods.", "redwood.branches.")
-# What can stand behind the last colon: a name. `ring:k=3` and `long_tail:10` have arguments there.
+# The text behind the last colon of a reference is a name. `ring:k=3` and `long_tail:10` have arguments there.
 _NAME = re.compile(r"[^\W\d][^:=]*")
 _STARTS, _END = re.compile(r"(?:^|[,+=:\s])"), re.compile(r"[,+\s]|$")
 
 
 @contextmanager
 def only(named: Iterable[str] | None) -> Iterator[None]:
-    """Within the block, import nothing of a user but what these texts name.
+    """Within the block, import only those files and modules of a user that these texts name.
 
     Args:
         named: Texts such as `--dataset=file.py:function`, `random,package.module:Class` or `ewc+file.py:Class`.
@@ -51,12 +51,12 @@ def may_import(location: str) -> bool:
 
 
 def is_limited() -> bool:
-    """Whether somebody has said what may be imported, be it all."""
+    """Whether `only` is in force, even with None, which sets no limit."""
     return _VARIABLE in os.environ
 
 
 def is_own(name: str) -> bool:
-    """Whether a module, or what is in it, is one of redwood's settings, methods or branches."""
+    """Whether a name is that of a module of redwood's settings, methods or branches, or of an object in one."""
     return name.startswith(_OWN) and ".py" not in name
 
 

@@ -1,8 +1,8 @@
 """Import most of torchmetrics only when it is used: Lightning needs two of its classes, and the rest takes seconds.
 
 `import torchmetrics` imports all metrics of images, texts and sounds, with torchvision, transformers and SciPy. That is
-more than half of `import pytorch_lightning`. After `defer_torchmetrics`, the package holds what Lightning asks for, and
-imports all the rest as soon as any other name of it is looked up. PEP 562 in torchmetrics itself would do the same.
+more than half of `import pytorch_lightning`. After `defer_torchmetrics`, the package holds the names that Lightning
+needs. It imports the rest when any other name is looked up. PEP 562 in torchmetrics itself would do the same.
 """
 
 import importlib
@@ -23,7 +23,7 @@ _TESTED = ("1.7", "1.8", "1.9")  # any other version is imported as it is
 
 
 def defer_torchmetrics() -> None:
-    """Have most of torchmetrics imported when it is used, unless it is imported already or its version is unknown."""
+    """Import most of torchmetrics only on use, unless it is imported already or its version is unknown."""
     if _PACKAGE in sys.modules or any(isinstance(finder, _Finder) for finder in sys.meta_path):
         return
     with suppress(PackageNotFoundError):

@@ -1,4 +1,4 @@
-"""How much memory there is."""
+"""The amount of free memory."""
 
 import os
 from pathlib import Path

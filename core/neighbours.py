@@ -1,8 +1,8 @@
-"""A user's file imports its folder's modules, as a script can: both while it is loaded and later, inside its functions.
+"""Let a user's file import the modules of its folder, as a script can: while it is loaded, and later in its functions.
 
 Files of several folders may be loaded in one process, with neighbours of the same names. So each file, and each of its
 neighbours, has an `__import__` of its own, which looks into its own folder. `sys.modules` holds the first neighbour of
-a name. A later one is named as files that are loaded by their paths, so that pickles tell the two apart.
+a name. A later one gets a name as files that are loaded by their paths, so that pickles tell the two apart.
 """
 
 import builtins
@@ -103,7 +103,7 @@ class _Finder(MetaPathFinder):
 
 
 class _LastFinder(MetaPathFinder):
-    """Finds the neighbours of all files, behind all that is installed: for what is imported by name, as pickles do."""
+    """Finds the neighbours of all files for imports by name, as in pickles. Installed modules come first."""
 
     @override
     def find_spec(
@@ -157,7 +157,7 @@ def _put_away(modules: dict[str, ModuleType], among: Container[str] | None = Non
 
 
 def _rename(module: ModuleType, name: str) -> None:
-    """Let all that a module defines name it otherwise; not if the same file was also loaded by its path."""
+    """Give a module, and all that it defines, another module name; not if the file was also loaded by its path."""
     if sys.modules.setdefault(name, module) is not module:
         return
     _name_module(list(vars(module).values()), module.__name__, name)
@@ -179,7 +179,7 @@ def _is_installed(name: str) -> bool:
 
 
 def _is_beside(name: str, module: ModuleType, folder: Path) -> bool:
-    """Whether a module, or a link to it, is of a folder, not of an environment in the folder."""
+    """Whether a module, or a link to it, lies directly in a folder, not in a virtual environment inside it."""
     file = getattr(module, "__file__", None)
     if file is None:
         return False

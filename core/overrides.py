@@ -1,4 +1,4 @@
-"""What a class seems to override and does not, or overrides unawares: hooks by other names, and taken options."""
+"""Find likely mistakes in a user's class: misspelt hooks, and options whose names an inherited option has already."""
 
 import dataclasses
 import inspect
@@ -16,7 +16,7 @@ ALIKE = 0.7
 
 
 def warn_of_misnamed(cls: type, stacklevel: int, further: Sequence[str] = ()) -> None:
-    """Warn of methods and class variables of a user's class that nothing knows, but whose names are nearly known.
+    """Warn of methods and class variables of a user's class whose names nearly match a known name.
 
     Args:
         cls: The class, while it is being created. What its bases define is known.
@@ -72,9 +72,9 @@ def _names(code: CodeType) -> Iterator[str]:
 
 
 def refuse_taken_options(cls: type) -> None:
-    """Refuse options of a new class whose name an inherited option has already: both would be one.
+    """Refuse options of a new class that have the name of an inherited option: both would be one.
 
-    To change the default of an inherited option, a class repeats its comment, or the beginning of it: that says that
+    To change the default of an inherited option, a class repeats the option's comment, or its beginning. This says that
     the same option is meant.
 
     Raises:
@@ -92,7 +92,7 @@ def refuse_taken_options(cls: type) -> None:
 
 
 def _taken(cls: type) -> Iterator[tuple[str, type]]:
-    """The options that a new class declares, and the nearest base of each that has declared it before."""
+    """Yield each option that a new class declares again, and the nearest base that declares it."""
     for name in inspect.get_annotations(cls):
         for base in cls.__mro__[1:]:
             if name in inspect.get_annotations(base):
@@ -108,7 +108,7 @@ def option_comment(cls: type, name: str) -> str:
 
 
 def _default(value: object) -> object:
-    """What stands for the default of a field: the value, or what makes it."""
+    """Return the default of a field: the value, or the factory that makes it."""
     if not isinstance(value, dataclasses.Field):
         return value
     return value.default if value.default_factory is dataclasses.MISSING else value.default_factory

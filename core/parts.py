@@ -70,7 +70,7 @@ class Part(Sealed):
 
     @property
     def text(self) -> str | None:
-        """What chooses the part on the command line, if that is more than its name; else None."""
+        """The text that chooses the part on the command line, if it is more than the name; else None."""
         return None
 
     @classmethod
@@ -138,10 +138,10 @@ class Kind:
 
         Args:
             value: The value.
-            usual: The part that the field has otherwise; what chooses it again keeps its options.
+            usual: The part that the field has otherwise. If `value` chooses it again, its options are kept.
 
         Raises:
-            InvalidOptionError: If `value` is nothing of that.
+            InvalidOptionError: If `value` is none of these.
         """
         if isinstance(value, self.base):
             return value
@@ -167,11 +167,14 @@ class Kind:
         return part(**self.told(text), **options) if kept is None else replace(kept, **options)
 
     def told(self, text: str) -> Mapping[str, Any]:
-        """What a part is told of the text that chose it, as arguments; where names are without end, the text itself."""
+        """Return the arguments that a part gets from the text that chose it; by default none.
+
+        A kind whose names have no end passes on the text itself.
+        """
         return {}
 
     def text_of(self, part: Part) -> str:
-        """What chooses the part on the command line."""
+        """Return the text that chooses the part on the command line."""
         return part.text or self.name_of(type(part))
 
     def name_of(self, part: type[Part]) -> str:
@@ -224,7 +227,7 @@ def usual_part(kind: Kind, cls: type[Options], name: str) -> Part:
 
 
 def make_parts(owner: Options) -> None:
-    """Put parts in the place of what stands for them; for `__post_init__`."""
+    """Replace names and descriptions by the parts that they stand for; for `__post_init__`."""
     for name, kind in kinds_of(type(owner)).items():
         value = getattr(owner, name)
         if not isinstance(value, kind.base):
@@ -235,7 +238,7 @@ def refuse_unused(owner: Options, unused: Mapping[str, str], whose: str) -> None
     """Raise `InvalidOptionError` if an option that decides nothing, or contradicts its owner, is not at its default.
 
     Args:
-        owner: What has the options.
+        owner: The object with the options.
         unused: Names of such options, and why, after a comma: `which draws its batches itself`.
         whose: The name of the setting or method, for the sentence.
     """
@@ -273,7 +276,7 @@ def parts_of(owner: Options) -> Iterator[Part]:
 
 
 def owners_of(option: str, cls: type[Options], setting: type) -> list[str]:
-    """What has to be chosen for a class to have an option under a setting: `--stream rotated` has `--angles`."""
+    """Return the choices that give a class an option under a setting: `--stream rotated` has `--angles`."""
     found = []
     for name, kind in kinds_of(cls).items():
         for choice, part in kind.choices().items():
@@ -300,7 +303,7 @@ def all_options(cls: type[Options], setting: type | None = None) -> set[str]:
 
 
 def describe_part(kind: Kind, part: Part, plain: Callable[[object], object]) -> object:
-    """A part as plain data: what chooses it, or {what chooses it: {option: value}}; `plain` makes values plain."""
+    """Return a part as plain data: its text, or {text: {option: value}}; `plain` makes values plain."""
     options = describe(part, plain)
     text = kind.text_of(part)
     return {text: options} if options else text
@@ -316,12 +319,12 @@ def describe(owner: Options, plain: Callable[[object], object]) -> dict[str, obj
 
 
 def flat(described: Mapping[str, Any], given: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """What `describe` returned, with the options of parts beside those of their owner: as on the command line.
+    """Return the result of `describe` with the options of parts beside those of their owner, as on the command line.
 
     Args:
         described: The description.
-        given: Texts of options that are left out, as others take their place. A part of which another one takes the
-            place is left out with its options.
+        given: Options that are given elsewhere, as name -> text. They are left out here. A part is left out with its
+            options, unless the text chooses the same part: then only its name is left out.
 
     Raises:
         InvalidOptionError: If an option stands beside a part and in it.
@@ -341,7 +344,7 @@ def flat(described: Mapping[str, Any], given: Mapping[str, str] | None = None) -
 
 
 def is_described_part(value: object) -> TypeGuard[Mapping[Any, Mapping[str, Any]]]:
-    """Whether a value of a description is a part with options: `{what chooses it: {option: value}}`."""
+    """Whether a value of a description is a part with options: `{text: {option: value}}`."""
     return isinstance(value, Mapping) and len(value) == 1 and all(isinstance(its, Mapping) for its in value.values())
 
 
@@ -351,7 +354,7 @@ def options_from(
     """Fields for `dataclasses.make_dataclass`, from the parameters of a library's function or class.
 
     Args:
-        function: What has the parameters. Only those with a plain value as default become options.
+        function: The function or class. Only parameters with a plain value as default become options.
         left_out: Names of further parameters to leave out.
         names: Other names for some parameters: options that can be there together need different ones.
         texts: Help of parameters by name.
@@ -367,12 +370,12 @@ def options_from(
 
 
 def reduced(part: Part, made: type[Part], remade: tuple[Any, ...]) -> tuple[Any, ...]:
-    """For `__reduce__` of a class that a function has made, which pickle does not find.
+    """Return the value of `__reduce__` for a part whose class was made by a function: pickle does not find the class.
 
     Args:
         part: The part.
         made: The class.
-        remade: How pickle makes an object of it. A subclass in a file is found, and keeps all that it has.
+        remade: The value for an object of `made` itself. Pickle finds a subclass in a file, and keeps its attributes.
     """
     return remade if type(part) is made else (copyreg.__newobj__, (type(part),), dict(vars(part)))  # type: ignore[attr-defined]
 

@@ -7,7 +7,7 @@ import yaml
 
 from redwood.core.errors import RedwoodError
 
-# Values that a file may have because its aliases repeat parts of it. A few lines of aliases of aliases stand for 10^9.
+# The most values of a file whose aliases are written out. A few lines of aliases of aliases stand for 10^9 values.
 MOST_REPEATED = 100_000
 
 
@@ -15,7 +15,7 @@ def read_yaml(text: str) -> Any:
     """Read YAML of plain values; the result is a tree that can be walked.
 
     Raises:
-        RedwoodError: If a key is set twice; the message goes on a sentence about the file.
+        RedwoodError: If a key is set twice; the message continues a sentence about the file.
         yaml.YAMLError: If it is no YAML, nested too deeply, or repeats itself without a bound.
     """
     try:

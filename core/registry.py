@@ -17,7 +17,7 @@ from redwood.core.errors import ClassWarning, RedwoodError, UnknownNameError
 from redwood.core.imports import is_reference, may_import
 from redwood.core.neighbours import USER_FILE_PREFIX, NeighbourLoader, module_name
 
-# What is odd about classes of users' files, until it is told.
+# Warnings about classes of users' files that have not been shown yet.
 _kept: dict[type, list[warnings.WarningMessage]] = {}
 
 
@@ -25,7 +25,7 @@ def known_names(kind: str, table: Mapping[str, str], group: str) -> dict[str, st
     """Return `table` (key -> `module:Name`) together with what branches and other packages add to `group`.
 
     Raises:
-        RedwoodError: If one of them has a key that another one has.
+        RedwoodError: If two of them have the same key.
     """
     names = dict(table)
     for name, reference in entries(group):
@@ -192,7 +192,7 @@ def load_file(kind: str, path: Path) -> ModuleType:
 
 @contextmanager
 def _class_warnings_kept() -> Iterator[None]:
-    """Keep what is said of classes until one of them is asked for; a file may have others."""
+    """Keep the warnings about each class until the class is asked for; a file may have other classes."""
     told: list[warnings.WarningMessage] = []
     show = warnings.showwarning
 

@@ -1,7 +1,7 @@
-"""What a server imports first: it ends with its parent also while it imports the rest, of which it imports less.
+"""The first import of a server: the server then ends with its parent, and imports most of torchmetrics only on use.
 
-A parent that was killed leaves the folder with the server's socket; the server removes it. Elsewhere than on Linux, a
-server that has lost its parent ends once it has imported all.
+The server ends also while it imports the rest. A killed parent leaves the folder with the server's socket, and the
+server removes it. On systems other than Linux, a server without a parent ends once it has imported all.
 """
 
 import atexit
@@ -19,7 +19,7 @@ _SERVER, _PARENT = os.getpid(), os.getppid()
 
 
 def _remove_sockets() -> None:
-    """Remove the folder of a parent that is gone; if only a thread of it has ended, it may start another server."""
+    """Remove the folder of a parent that has ended. Keep it if only a thread ended: it may start another server."""
     deadline = time.monotonic() + _GONE_S
     while os.getppid() == _PARENT and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 from redwood.core.errors import InvalidOptionError
 
-# What `state_dict` returns: tensors, plain values, and dictionaries and lists of these, by name.
+# The result of `state_dict`: tensors, plain values, and dictionaries and lists of these, by name.
 State: TypeAlias = dict[str, Any]
 
 T = TypeVar("T")
@@ -23,7 +23,7 @@ class Component(Protocol):
         """The state."""
 
     def load_state_dict(self, state: Any) -> Any:
-        """Take over, in place, what `state_dict` of an object of the same kind returned."""
+        """Load, in place, the state of an object of the same kind, as `state_dict` returned it."""
 
 
 class Stateful:

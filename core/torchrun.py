@@ -43,9 +43,9 @@ def is_restarted() -> bool:
 
 
 def launch_id() -> str | None:
-    """What tells this start of torchrun from others, on all of its machines; None without torchrun."""
+    """Return the text that identifies this start of torchrun on all its machines; None without torchrun."""
     name = os.environ.get("TORCHELASTIC_RUN_ID")
-    # Its users need not name it: the port of the store tells starts apart then. All starts of one name count as one.
+    # A start without a name is identified by the address of its store. All starts of one name count as one.
     if name in (None, "", "none"):
         name = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}" if name else None
     return name

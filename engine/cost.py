@@ -1,4 +1,4 @@
-"""What a run cost: memory of this process, and the sums over all workers."""
+"""The cost of a run: memory of this process, and the sums over all workers."""
 
 import contextlib
 import resource
@@ -45,7 +45,7 @@ def measure_cost(
 
 
 def add_phase(flops: Flops, method: Learner, validation: float, before: Mapping[str, float]) -> None:
-    """Add the FLOPs of the phase that is over to those of the phases before; every worker has to call this.
+    """Append the FLOPs of the finished phase to those of the phases before; every worker has to call this.
 
     Args:
         flops: FLOPs of each use in each phase, of all workers.
@@ -68,11 +68,11 @@ def flops_so_far(method: Learner, validation: float) -> dict[str, float]:
 
 
 def rehearsal_cost(workers: Sequence[Mapping[str, Any] | None]) -> dict[str, Any] | None:
-    """What the rehearsal of all workers cost together.
+    """Combine the rehearsal costs of all workers.
 
     Args:
-        workers: What each worker measured: times and bytes per step, the samples `stored`, also `stored_by_class`, and
-            the `timeline` of its last steps; None if it measured nothing.
+        workers: The measurements of each worker; None if it measured nothing. They are times and bytes per step, the
+            samples `stored`, also `stored_by_class`, and the `timeline` of its last steps.
 
     Returns:
         The mean of the times and bytes, the samples stored by each worker, and the first worker's time line.

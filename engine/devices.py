@@ -1,4 +1,4 @@
-"""Which devices a run computes on."""
+"""The devices that a run computes on."""
 
 import torch
 
@@ -17,7 +17,7 @@ def device_type(accelerator: str) -> str:
 
 
 def numbers_on_machine(devices: str, workers: int, nodes: int) -> list[int] | int:
-    """What `Trainer(devices=...)` gets on each machine so that there is one device per worker.
+    """Return the argument of `Trainer(devices=...)` on each machine that gives one device per worker.
 
     Raises:
         InvalidOptionError: If `devices` and `nodes` do not multiply to `workers`.

@@ -1,4 +1,4 @@
-"""Go on from an earlier run: a new run starts with what it has learned, and with its results so far."""
+"""Go on from an earlier run: a new run starts with its trained method, and with its results so far."""
 
 from dataclasses import dataclass, replace
 from typing import Any

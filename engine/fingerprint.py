@@ -1,4 +1,4 @@
-"""What ties a checkpoint to its run: an identity, the options, the data, and where in the run it was written."""
+"""The link from a checkpoint to its run: an identity, the options, the data, and the place in the run."""
 
 import os
 import secrets
@@ -29,12 +29,12 @@ _STAMP = Record(
 
 @dataclass
 class Fingerprint:
-    """What the checkpoints of one run have in common.
+    """The values that all checkpoints of one run share.
 
     Attributes:
         config: The options of the run, as in `config.yaml`.
-        data: What the stream is made of, as plain values; None if the data is not compared.
-        identity: Drawn when the run is created; a resumed run takes over that of its first checkpoint.
+        data: The description of the stream's data, as plain values; None if the data is not compared.
+        identity: A random identity, drawn when the run is created; a resumed run keeps that of its first checkpoint.
     """
 
     config: State = field(default_factory=dict)
@@ -42,11 +42,11 @@ class Fingerprint:
     identity: str = field(default_factory=lambda: secrets.token_hex(8))
 
     def stamp(self, kind: str, phase: int, log: str) -> State:
-        """What a checkpoint holds beside its state.
+        """Return the values that a checkpoint holds besides its state.
 
         Args:
             kind: `BETWEEN_PHASES` or `INSIDE_PHASE`.
-            phase: The phase that the run is in, or that comes next.
+            phase: The current phase of the run, or the next one.
             log: The content of `metrics.csv` until then.
         """
         return {

@@ -1,4 +1,4 @@
-"""The folder of one run: what lies in it, who may write to it, and where a resumed run starts again."""
+"""The folder of one run: its files, the processes that may write to it, and the start of a resumed run."""
 
 import shutil
 from contextlib import suppress
@@ -25,9 +25,10 @@ class RunFolder:
     A run folder holds `config.yaml` (reproduces the run), `results.json` (only once the run is complete),
     `metrics.csv`, `accuracy_matrix.png`, `accuracy_curve.png` (label sets: `map_...`, regression: `rmse_...`,
     environments: `return_...`), `cost_curve.png` (of several phases), `slices.png` (of `--slices`),
-    `label_groups.png` (of label sets), `test_curves.png` (of `--eval_every`) and `checkpoints/`: `boundary.pt`, written
-    after each phase, `inside-phase-*.ckpt`, written during the phase, and `phase-*.pt` if one checkpoint per phase is
-    kept.
+    `label_groups.png` (of label sets), `test_curves.png` (of `--eval_every`) and `checkpoints/`.
+
+    The checkpoints are `boundary.pt`, written after each phase, and `inside-phase-*.ckpt`, written during the phase. If
+    one checkpoint per phase is kept, there is `phase-*.pt`, too.
 
     Every worker reads the checkpoints. Only the first worker writes, and locks the folder.
 
@@ -35,7 +36,7 @@ class RunFolder:
         path: The folder.
         fingerprint: Ties the checkpoints to this run.
         logged: The content of `metrics.csv` up to the checkpoint that a resumed run starts from.
-        starts_phase_again: Whether a checkpoint inside the phase is left out, as it is of another number of workers.
+        starts_phase_again: Whether a checkpoint inside the phase is ignored, because its number of workers differs.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class RunFolder:
         return self.path / "checkpoints" / "boundary.pt"
 
     def is_of_this_launch(self) -> bool:
-        """Whether an earlier life of this worker, which torchrun has started again, has begun the run in the folder."""
+        """Whether this launch of torchrun began the run in the folder, before it restarted this worker."""
         own = launch_id()
         try:
             return own is not None and read_text(self.path / LAUNCH_FILE) == own
@@ -212,7 +213,7 @@ class RunFolder:
         self._clean()
 
     def _own(self) -> bool:
-        """Whether this process can have the folder now; what an earlier one has left unfinished is removed then."""
+        """Try to lock the folder, and then remove unfinished files; return whether this process has the lock."""
         if not self._lock.try_acquire(self.path):
             return False
         self._clean()
@@ -290,7 +291,7 @@ def _name_after(phase: int) -> str:
 
 
 def _is_unused(folder: Path) -> bool:
-    """Whether a folder is empty, or holds only what a run leaves that is killed before it has written anything."""
+    """Whether a folder is empty, or holds only the files of a run that was killed before its first output."""
     names = {path.name for path in folder.iterdir() if not path.match(".*.tmp")}
     names -= {name for name in names if name.startswith(LOCK_FILE) or name == LAUNCH_FILE}
     return not names or (names == {"checkpoints"} and not any((folder / "checkpoints").iterdir()))

@@ -53,7 +53,7 @@ class FolderLock:
             time.sleep(_POLL_S if patience_s is None else min(_POLL_S, patience_s / 10))
 
     def try_acquire(self, folder: Path) -> bool:
-        """Whether this process has the folder to itself now; never waits.
+        """Try to lock the folder without waiting; return whether this process has the lock.
 
         Raises:
             RedwoodError: If the folder cannot be written to.
@@ -80,8 +80,8 @@ class FolderLock:
         """Let other processes have the folder, and leave no file there."""
         if self._lock is not None:
             path = Path(self._lock.lock_file)
-            # The folder may have been moved, and another process may have one of this name by now. A process that has
-            # opened the file, and gets the lock after it has lost its name, notices that and opens a new one.
+            # The folder may have been moved, and another process may have one of this name by now. Another process may
+            # have opened the file, and get the lock after the file is removed: it notices that, and opens a new file.
             with suppress(OSError):
                 if self._file is not None and os.path.samestat(path.stat(), self._file):
                     path.unlink()

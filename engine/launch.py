@@ -1,4 +1,4 @@
-"""Start the workers of a data-parallel run, or join those that a launcher has started, and run the protocol in each.
+"""Start the workers of a data-parallel run, or join workers of a launcher, and run the protocol in each.
 
 `run_in_workers` is the way in: `Setting.apply` calls it.
 """
@@ -98,10 +98,10 @@ def _refuse_joined_workers() -> None:
 
 
 def cluster_environment() -> ClusterEnvironment:
-    """The object that tells Lightning the rank of this process.
+    """Return the object that tells Lightning the rank of this process.
 
-    Lightning would find one by itself. Its own one for SLURM does more: on a signal it saves a checkpoint and sends the
-    job to the queue again, and the next phase would train on from that checkpoint.
+    Lightning would find one by itself. But its object for SLURM does more on a signal: it saves a checkpoint, and sends
+    the job to the queue again. The next phase would then start from that checkpoint.
 
     Raises:
         InvalidOptionError: If SLURM was not told how many tasks each machine has.
@@ -135,7 +135,7 @@ def _join(setting: Setting, run: Run) -> None:
 
 
 class _Spawned:
-    """Whether this process is a worker that `run_in_workers` has started."""
+    """Records in `here` whether this process is a worker that `run_in_workers` has started."""
 
     here = False
 

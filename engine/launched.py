@@ -1,10 +1,10 @@
-"""Processes that torchrun or SLURM has started: how many there are, and which one this is."""
+"""Processes that torchrun or SLURM has started: their number, and the rank of this one."""
 
 import os
 
 
 def launched_processes() -> int:
-    """How many processes torchrun or SLURM has started, this one included; 1 if neither has."""
+    """Return the number of processes that torchrun or SLURM started, this one included; 1 if neither did."""
     if not {"TORCHELASTIC_RUN_ID", "SLURM_NTASKS"} & os.environ.keys():
         return 1  # Lightning looks for these, too, and takes seconds to import
     from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
@@ -16,5 +16,5 @@ def launched_processes() -> int:
 
 
 def is_first_process() -> bool:
-    """Whether this process is the first of those that torchrun or SLURM has started, or the only one."""
+    """Whether this process is the only one, or the first one that torchrun or SLURM started."""
     return launched_processes() == 1 or int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID", "0")) == 0

@@ -1,4 +1,4 @@
-"""Where the numbers of a run go: `metrics.csv`, and the loggers that `--logger` and `--wandb` ask for."""
+"""The loggers of a run's numbers: `metrics.csv`, and the loggers that `--logger` and `--wandb` ask for."""
 
 import contextlib
 import csv
@@ -23,7 +23,7 @@ from redwood.engine.run import MetricsLogger, Run
 from redwood.settings.scores.results import Results
 
 INIT_TIMEOUT_S = 20  # W&B would retry for 90 s
-# Seconds for a row, for the upload at the end of a run, and to let go of what does not answer.
+# Seconds for a row, for the upload at the end of a run, and to abandon a logger that does not answer.
 CALL_S, END_S, ABANDON_S = 60.0, 600.0, 5.0
 OFFLINE_END_S = 30.0  # nothing is uploaded
 STEP = "trainer/global_step"
@@ -40,7 +40,7 @@ class CSVMetrics:
     """
 
     def __init__(self, path: Path, logged: str = "") -> None:
-        """Write to `path`, after the rows that a resumed run has `logged` up to its checkpoint, which holds them.
+        """Write to `path`; a resumed run first writes the rows in its checkpoint, `logged`.
 
         The file itself is not read: it may hold rows that the run will log again, or be another run's.
         """
@@ -143,7 +143,7 @@ class OutsideLogger:
 
 
 def _in_time(limit_s: float, action: Callable[[], object]) -> tuple[bool, Exception | None]:
-    """Whether a call has ended within a time, and what it raised."""
+    """Call a function with a time limit; return whether it ended in time, and the error that it raised."""
     raised: list[Exception] = []
 
     def act() -> None:

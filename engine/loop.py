@@ -50,7 +50,7 @@ EXPECTED_WARNINGS = (
 
 
 class _Parts(NamedTuple):
-    """What every step of a run needs."""
+    """The objects that every step of a run needs."""
 
     setting: Setting
     stream: Stream
@@ -173,7 +173,7 @@ def _train_phases(parts: _Parts, started: float, resumed: bool) -> float:
 
 
 def _where_it_goes_on(parts: _Parts, resumed: bool) -> str:
-    """Where a resumed run goes on, or one that extends another; and how long they took until then."""
+    """Say where a resumed or extending run goes on; and, for a resumed run, how long it took until then."""
     stream, run, state = parts.stream, parts.run, parts.state
     before = f"{state.wall_time_s:.1f} s until then"
     if not resumed:

@@ -1,7 +1,7 @@
 """The options that may be changed in `config.yaml` before a run is resumed; the list imports no library."""
 
-# They say how the run is watched, where it finds its data and its library, and on what it computes; results on other
-# devices may differ in the last digits. On another number of workers they differ, and not every method can go on.
+# They name the logs of the run, the places of its data and its library, and its devices. Results on other devices may
+# differ in the last digits. With another number of workers results differ, and not every method can go on.
 MAY_CHANGE = frozenset(
     {
         "accelerator",

@@ -28,17 +28,17 @@ def has_short_names(results: Results) -> bool:
 
 
 def task_label(results: Results, task: int) -> str:
-    """What a task is called on an axis or above a column: its short name, or its number."""
+    """Return the name of a task on an axis or above a column: its short name, or its number."""
     return results.task_names[task] if has_short_names(results) else str(task)
 
 
 def task_in_words(results: Results, task: int) -> str:
-    """What a task is called in a text: its short name, or such as `task 3`."""
+    """Return the name of a task in a text: its short name, or a number as in `task 3`."""
     return task_label(results, task) if has_short_names(results) else f"{results.phase_name} {task}"
 
 
 def names_in_logs(names: Sequence[str], n_tasks: int) -> list[str]:
-    """What the columns of logs call each task: its short name, in letters that all loggers take, or `task_3`.
+    """Return the name of each task in log columns: its short name, in letters that all loggers take, or `task_3`.
 
     Args:
         names: The names of the tasks (T,); empty where they have none.
@@ -56,9 +56,9 @@ def names_in_logs(names: Sequence[str], n_tasks: int) -> list[str]:
 
 
 def title_name(name: str) -> str:
-    """What a title has of a name: of a file its own name, of a class in a file or module the class.
+    """Shorten a name for a title: a path to the file's name, a class in a file or module to the class.
 
-    Of names that are joined by plus signs or commas, it has each.
+    Names that are joined by plus signs or commas are shortened one by one.
     """
     return "".join(part if part in _JOINS else _without_place(part) for part in re.split(f"([{_JOINS}])", name))
 

@@ -1,4 +1,4 @@
-"""What the runs of a pair have measured; comparisons print and draw it."""
+"""The results of a pair's runs; comparisons print and draw them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -44,7 +44,7 @@ class PairResults:
 
     @property
     def tuning(self) -> dict[str, float] | None:
-        """What it cost to choose the options of the runs; None if no sweep has chosen them."""
+        """The cost of choosing the options of the runs; None if no sweep has chosen them."""
         return self.results[0].cost.tuning if self.results else None
 
     @property
@@ -54,7 +54,7 @@ class PairResults:
 
     @property
     def flops_with_tuning(self) -> float:
-        """The mean of the FLOPs of the runs, and those of the trials that chose their options; there has to be a run.
+        """The mean FLOPs of the runs, plus the FLOPs of the trials that chose their options; there has to be a run.
 
         All runs of a pair share the trials, so these count once.
         """
@@ -68,7 +68,7 @@ def run_key(run: Results) -> RunKey:
 
 
 def repeats_of(runs: Iterable[Results]) -> str:
-    """How often runs were repeated, as in `5 seeds` or `3 class orders with 5 seeds each`."""
+    """Return the number of repeats in words, as in `5 seeds` or `3 class orders with 5 seeds each`."""
     keys = [run_key(run) for run in runs]
     seeds, orders = {seed for seed, _ in keys}, {order for _, order in keys if order is not None}
     if not orders:
@@ -107,14 +107,14 @@ def efficiency_of(pairs: Sequence[PairResults]) -> dict[str, Efficiency]:
 
 
 def transfers_to_last(pair: PairResults, pairs: Iterable[PairResults]) -> list[float]:
-    """How much each run of a pair gains on the last task over the run of `independent` with its setting and key.
+    """Return the gain on the last task of each run over the run of `independent` with the same setting and key.
 
     Args:
         pair: The pair.
         pairs: All pairs of the comparison.
 
     Returns:
-        `transfer_to_last` of each key that both have, of errors with its sign changed; empty if it is not defined.
+        `transfer_to_last` of each key that both have; for errors, its sign is changed. Empty if it is not defined.
     """
     references = {
         run_key(run): run

@@ -130,12 +130,12 @@ class Workers(Generic[T]):
             pipe.close()
 
     def result(self) -> T:
-        """What the first worker's job returns, once all workers have ended; it raises what `results` raises."""
+        """Wait for all workers, and return the result of the first worker's job; raises the errors of `results`."""
         self._finish()
         return self._content(0)
 
     def results(self) -> list[T]:
-        """What the jobs return, in the order of the ranks, once all workers have ended.
+        """Wait for all workers, and return the results of their jobs, in the order of the ranks.
 
         Raises:
             Stopped: If a signal has stopped a worker, and so all of them.

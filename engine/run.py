@@ -28,7 +28,7 @@ KEPT = ("last", "all")
 
 
 class MetricsLogger(Protocol):
-    """Where logged values go, see `redwood.engine.loggers`."""
+    """A logger, which takes logged values; see `redwood.engine.loggers`."""
 
     def log_metrics(self, metrics: dict[str, float], step: int) -> None:
         """Log values at a training step of the run."""
@@ -37,10 +37,10 @@ class MetricsLogger(Protocol):
         """Write what was logged to the disk."""
 
     def text(self) -> str:
-        """What a checkpoint keeps of it; empty if a resumed run does not need it."""
+        """Return the log that a checkpoint keeps; empty if a resumed run does not need it."""
 
     def log_results(self, results: Results, folder: Path | None) -> None:
-        """Log the final results, and what lies in the run folder."""
+        """Log the final results, and the files in the run folder."""
 
     def close(self, failed: bool) -> None:
         """Write the rest; `failed` tells how the run ended."""
@@ -48,14 +48,14 @@ class MetricsLogger(Protocol):
 
 @dataclass
 class RunContext:
-    """What a run is a part of: a comparison, a sweep, or what an earlier run goes on with.
+    """The context of a run: the comparison or sweep that it belongs to, or the earlier run that it extends.
 
     Attributes:
         group: The comparison's name, which is the group of Weights & Biases; None: there is none.
         waits: Whether it waits until another process leaves the folder.
         earlier: The run that this one extends, an `EarlierRun`.
-        trial: When the run ends, if it tries options.
-        tuning_cost: Of choosing the run's options.
+        trial: The rule of a trial's end, if the run tries options.
+        tuning_cost: The cost of choosing the run's options.
     """
 
     group: str | None = None
@@ -76,10 +76,10 @@ class Run:
         global_step: Training steps (or environment steps) of the phases so far.
         num_phases: Phases of the run.
         sends_back: Whether this process is a worker that sends the method back at the end.
-        saved_by: How many workers trained the state that is loaded to predict with; 0: as many as there are now.
+        saved_by: The number of workers that trained the state loaded for predictions; 0: as many as there are now.
         earlier_s: Seconds that the phase took before the run was resumed inside it.
-        is_trained: Whether the state of a run is loaded right after `configure`: files of initial weights, which may
-            be gone by then, need not be read.
+        is_trained: Whether the state of a run is loaded right after `configure`. Then files of initial weights need not
+            be read; they may be gone.
     """
 
     run_dir: str | None = None  # folder to write to (default: runs/<time>-<setting>-<method>)
@@ -128,7 +128,7 @@ class Run:
         self.start_phase()
 
     def device_numbers(self, workers: int) -> list[int] | int:
-        """What `Trainer(devices=...)` gets on each machine so that there is one device per worker.
+        """Return the argument of `Trainer(devices=...)` on each machine that gives one device per worker.
 
         Raises:
             InvalidOptionError: If `--devices` and `--nodes` do not multiply to `workers`.
@@ -153,7 +153,7 @@ class Run:
         self._phase_started = time.perf_counter()
 
     def phase_seconds(self) -> float:
-        """How long the phase has taken, `earlier_s` included."""
+        """Return the seconds that the phase has taken, `earlier_s` included."""
         return self.earlier_s + time.perf_counter() - self._phase_started
 
     def log(self, metrics: dict[str, float], step: int | None = None) -> None:
@@ -188,7 +188,7 @@ class Run:
         return self.folder is not None and self.checkpoint_every > 0
 
     def checkpoint_path(self, phase: int) -> Path | None:
-        """Where the checkpoint inside a phase is written; None if nothing is written."""
+        """Return the path of the checkpoint inside a phase; None if nothing is written."""
         return None if self.folder is None else self.folder.inside_phase(phase)
 
     def checkpoint_to_resume(self, phase: int) -> Path | None:
@@ -214,6 +214,6 @@ class Run:
             )
 
     def stamp(self, phase: int) -> State:
-        """What ties a checkpoint inside a phase to this run; it stands under the key `STAMP`."""
+        """Return the values that tie a checkpoint inside a phase to this run; their key is `STAMP`."""
         assert self.folder is not None
         return self.folder.fingerprint.stamp(INSIDE_PHASE, phase, self.logged())

@@ -1,4 +1,4 @@
-"""What a run has reached: its state beside that of the method, in checkpoints between phases and in later runs."""
+"""The state of a run besides that of its method, in checkpoints between phases and in later runs."""
 
 import copy
 from dataclasses import dataclass, field, fields
@@ -19,7 +19,7 @@ STATE_FORMAT = 16
 
 @dataclass
 class RunState:
-    """What a run has reached so far, besides the state of the method; a checkpoint between phases holds it.
+    """The state of a run so far, besides the state of the method; a checkpoint between phases holds it.
 
     Attributes:
         next_phase: The phase to train next.
@@ -38,8 +38,8 @@ class RunState:
         global_step: Training steps.
         flops: FLOPs of each use in each phase, of all workers.
         validation_flops: FLOPs of all workers for the scores on held-out samples that the run itself computes.
-        flops_before: FLOPs of each use that the method had made before this run, if it goes on from an earlier one.
-        phases_before: Phases that the method was trained in before, likewise.
+        flops_before: FLOPs of each use by the method before this run, if it goes on from an earlier one.
+        phases_before: Phases that the method was trained in before this run, likewise.
     """
 
     next_phase: int = 0
@@ -102,7 +102,7 @@ def check_format(saved: State) -> None:
 
 
 def _spec(stream: Stream) -> Record:
-    """What a checkpoint between two phases holds."""
+    """Return the schema of a checkpoint between two phases."""
     values = ListOf(Number(), length=stream.num_tasks, optional=True)
     count, seconds = Number(low=0, whole=True), Number(low=0)
     return Record(

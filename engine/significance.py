@@ -1,4 +1,4 @@
-"""What the runs of several methods show about their differences: intervals, paired tests, and the best methods.
+"""The significance of differences between methods: intervals, paired tests, and the best methods.
 
 A unit is what the runs repeat: a seed, or a class order where there are several of these. The scores of a unit are
 averaged over its runs. Methods are compared on the units that both have.
@@ -151,12 +151,12 @@ class Difference:
 
 @dataclass(frozen=True)
 class Significance:
-    """What the runs under one setting show.
+    """The significance of the differences under one setting.
 
     Attributes:
         setting: Key of the setting.
-        unit: What is repeated: "seed" or "class order".
-        units: The most units that a method has.
+        unit: The unit of repetition: "seed" or "class order".
+        units: The largest number of units of a method.
         best: The methods with the best mean objective; several only if their means are equal.
         marks: `BEST`, `SIMILAR`, `WORSE` or, where there are too few units to tell, `UNKNOWN`, for each method with
             results.
@@ -174,7 +174,7 @@ class Significance:
 
     @property
     def note(self) -> str:
-        """What this number of units cannot show, and how many can, in one sentence; empty if they suffice."""
+        """A sentence if the units are too few for a test, with the number needed; empty if they suffice."""
         tests = len(self.differences)
         if not tests or tests * least_p(self.units) <= LEVEL:
             return ""
@@ -195,7 +195,7 @@ class Significance:
         return _p_to_best(method, self.best, self.differences)
 
     def difference(self, first: str, second: str) -> Difference:
-        """The entry of two methods, in either order; its signs are those of the order in which it was made."""
+        """Return the entry of two methods, in either order; its signs follow the order in which it was made."""
         return next(found for found in self.differences if {found.first, found.second} == {first, second})
 
 

@@ -10,7 +10,7 @@ STEPS_BETWEEN_VOTES = 10
 
 
 class StopVote:
-    """Whether all workers stop between two steps because one of them received a signal."""
+    """The vote of all workers on whether to stop between two steps because one of them received a signal."""
 
     def __init__(self, every: int = STEPS_BETWEEN_VOTES) -> None:
         """Vote at each `every`-th call; a call that stands for many steps may vote each time."""

@@ -1,4 +1,4 @@
-"""What a trial of a sweep does otherwise than a run: it trains some phases only, and ends early where it does badly."""
+"""The end of a trial in a sweep: unlike a plain run, it may train only some phases, and ends early if it is bad."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,19 +6,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Trial:
-    """When a run that tries options ends.
+    """The rule that ends a run that tries options.
 
     Attributes:
         phases: Phases to train, from the first on; the stream is cut as for all of them.
-        bars: What `Results.tuning_curve` has to reach after each phase for the run to go on; None: it goes on anyway.
-            There may be fewer of them than phases.
+        bars: The value that `Results.tuning_curve` has to reach after each phase; else the run ends. None: the run goes
+            on in any case. There may be fewer bars than phases.
     """
 
     phases: int
     bars: tuple[float | None, ...] = ()
 
     def is_over(self, curve: Sequence[float | None], *, lower_is_better: bool) -> bool:
-        """Whether the run ends after the phases of `curve` (P,), its scores on held-out samples after each."""
+        """Whether the run ends now; `curve` (P,) has the score on held-out samples after each phase so far."""
         done = len(curve)
         if done >= self.phases:
             return True

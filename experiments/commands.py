@@ -1,7 +1,7 @@
 """The commands: a run or a comparison of `--setting S --method M`, and the words beside it.
 
-Each takes its part of the command line; one that runs something returns whether all has succeeded. What takes seconds
-to import is imported once the command's own options are understood, so that its help and its errors come at once.
+Each takes its part of the command line; one that runs something returns whether all has succeeded. Slow libraries are
+imported only after the command's own options are read, so that its help and its errors come at once.
 """
 
 import argparse
@@ -113,7 +113,7 @@ def sweep(argv: list[str]) -> bool:
 
 
 def _with_file(argv: list[str], parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, list[str], Sequence[str]]:
-    """The options that choose what to run; all others; and those of a file, which are among them."""
+    """Return the options that choose the runs; all other options; and, of these, the options of a file."""
     chosen, rest = arguments.parse_selection(argv, parser)
     if chosen.config is None and chosen.preset is None and chosen.suite is None:
         return chosen, rest, []
@@ -348,5 +348,5 @@ FUNCTIONS: Mapping[str, Callable[[list[str]], bool | None]] = {
 
 
 def function_of(word: str) -> Callable[[list[str]], bool | None]:
-    """What runs the command that a word names."""
+    """Return the function that runs a command."""
     return FUNCTIONS.get(word) or partial(of_branch, word)

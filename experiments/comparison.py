@@ -86,7 +86,7 @@ def compare(
 def _without_pinned(
     pairs: Sequence[Pair], parsed: Sequence[Options | RedwoodError], console: Console
 ) -> tuple[list[Pair], list[Options | RedwoodError]]:
-    """Leave out the pairs whose setting does not allow an option that others take; each setting is told once."""
+    """Leave out the pairs whose setting refuses an option that others accept; name each such setting once."""
     kept = [number for number, options in enumerate(parsed) if not isinstance(options, PinnedOptionError)]
     for reason in dict.fromkeys(str(options) for options in parsed if isinstance(options, PinnedOptionError)):
         console.print(Text(f"left out: {reason}"), soft_wrap=True)
@@ -223,7 +223,7 @@ def _run_all(
 
 
 def _import_for_the_end() -> None:
-    """Import what the report needs, while the first processes import what runs need."""
+    """Import the libraries of the report, while the first processes import those of runs."""
     import scipy.stats  # noqa: F401
 
     import redwood.engine.figures.comparison  # noqa: F401

@@ -12,14 +12,14 @@ from redwood.settings.base import Setting, why_not_suitable
 
 @dataclass(frozen=True)
 class Demands:
-    """What a method asks of a setting."""
+    """The demands of a method on its setting."""
 
     target: type[Setting]
     requires: frozenset[str]
 
 
 def demands_of(name: str) -> Demands:
-    """What a method asks of a setting; the class is loaded only if another package brings it."""
+    """Return the demands of a method on its setting; the class is loaded only if it is from another package."""
     if name in METHODS:
         return Demands(get_setting(METHODS[name].target), METHODS[name].requires)
     method = methods.get_method(name)
@@ -41,7 +41,7 @@ def describe_setting(name: str) -> SettingRecord:
 
 
 def declared_texts(name: str) -> dict[str, str]:
-    """What a setting promises by assumptions that a file declares, by their names."""
+    """Return the texts of the assumptions of a setting that a file declares, by their names."""
     return {promise: declared.text for promise, declared in get_setting(name).assumptions.declared.items()}
 
 

@@ -52,7 +52,7 @@ def stored_tree() -> dict[str, SettingRecord] | None:
 
 
 def fingerprint(classes: Sequence[str]) -> int:
-    """A number that changes with the settings, or with what the table of methods says.
+    """Return a number that changes with the settings, or with the table of methods.
 
     Args:
         classes: `module:Name` of the settings and of all their bases in redwood.
@@ -64,7 +64,7 @@ def fingerprint(classes: Sequence[str]) -> int:
 
 @functools.cache
 def _declarations(module: str) -> dict[str, str]:
-    """What the classes of a module of redwood declare, by `module:Name`, read off its source."""
+    """Read the declarations of a redwood module's classes from its source, by `module:Name`."""
     path = ROOT.joinpath(*module.split(".")[1:]).with_suffix(".py")
     try:
         source = path.read_text(encoding="utf-8")

@@ -69,7 +69,7 @@ def _headline(record: SettingRecord, parents: list[SettingRecord]) -> str:
 
 
 def _method_lines(record: SettingRecord, parents: list[SettingRecord]) -> list[str]:
-    """The methods that do not apply to any parent, and those of parents that do not apply any more."""
+    """Return the lines of methods that are new under this setting, and of the parents' methods that do not apply."""
     above = dict.fromkeys(name for parent in parents for name in parent["methods"])
     new = [name for name in record["methods"] if name not in above]
     gone = [name for name in above if name not in record["methods"]]

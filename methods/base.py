@@ -1,4 +1,4 @@
-"""What a method is: anything that learns from the phases of a setting and predicts."""
+"""The base of methods: a method learns from the phases of a setting, and predicts."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
@@ -22,7 +22,7 @@ from redwood.settings.scores.results import Results
 
 
 class Composition(Enum):
-    """Where a method may stand among several that are joined to one, such as `ewc+rehearsal`.
+    """The place of a method in a composition of methods, such as `ewc+rehearsal`.
 
     Attributes:
         NEVER: It cannot be joined: it is a procedure of its own.
@@ -48,16 +48,16 @@ class Method(Stateful, ABC):
         regression: Whether it can predict numbers, too.
         multi_label: Whether it can predict label sets, too.
         extends: Methods that it does all of without inheriting from them; they cannot be joined with it.
-        brings: Names of what it adds that other methods may not bear beside them, such as `teacher`.
-        bars: What no other method may bring that is joined with it, and why: a clause. What it brings itself is barred
-            in other classes only.
+        brings: Names of its additions that some other methods do not allow, such as `teacher`.
+        bars: The things that no joined method may bring, each with the reason, a clause. What it brings itself is
+            barred in other classes only.
 
     A subclass may have a loss of its own. So it does not inherit `composition`, `regression` and `multi_label`: it
     predicts one class and may only stand last, unless it says otherwise.
 
-    A run calls, in this order: `configure` once; `predict` on every task, for the untrained accuracy; then per phase
-    `on_task_start` and `on_task_end` (where boundaries are announced) around `fit`, and `predict` on every task; at
-    the end `on_finish`. Under several workers each of them makes these calls on a copy of its own.
+    A run calls `configure` once, and then `predict` on every task, for the untrained accuracy. In each phase it calls
+    `fit`, and then `predict` on every task. Where boundaries are announced, `on_task_start` comes before `fit`, and
+    `on_task_end` after it. At the end comes `on_finish`. Under several workers, each makes these calls on its own copy.
     """
 
     target: ClassVar[type[Setting]] = Setting
@@ -70,7 +70,7 @@ class Method(Stateful, ABC):
     bars: ClassVar[Mapping[str, str]] = {}
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """A subclass says itself what it predicts beside classes, and that others may follow it in a composition."""
+        """Reset `regression`, `multi_label` and `composition`, unless the subclass sets them itself."""
         super().__init_subclass__(**options)
         refuse_untyped_options(cls)
         if not cls.__module__.startswith("redwood."):
@@ -105,10 +105,10 @@ class Method(Stateful, ABC):
         """Learn from one phase.
 
         Args:
-            phase: Under supervised settings a `redwood.settings.streams.phase.Phase`: iterate its batches,
-                `phase.train`, `phase.train.epochs` times, and call `phase.score(predictions, batch)` before learning
-                from a batch, so that online accuracy can be reported. Once `fit` is over, its loaders serve nothing
-                any more. Under reinforcement settings a `redwood.settings.rl.phase.ReinforcementPhase`: interact with
+            phase: Under supervised settings a `redwood.settings.streams.phase.Phase`. Iterate its batches,
+                `phase.train`, `phase.train.epochs` times. Call `phase.score(predictions, batch)` before learning from a
+                batch, so that online accuracy can be reported. Once `fit` is over, its loaders serve nothing any more.
+                Under reinforcement settings a `redwood.settings.rl.phase.ReinforcementPhase`: interact with
                 `phase.train` as long as `phase.budget.left`.
         """
 
@@ -116,8 +116,8 @@ class Method(Stateful, ABC):
     def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:
         """Return classes (B,) or scores (B, K) for samples (B, ...) in their storage dtype; of regression, numbers.
 
-        Where a sample may have several labels (`setting.action_space` is `MultiBinary`), these are scores (B, L), of
-        which those above 0 mean that the label is predicted, or label sets (B, L), bool.
+        Where a sample may have several labels (`setting.action_space` is `MultiBinary`), return scores (B, L), or label
+        sets (B, L), bool. A score above 0 predicts its label.
 
         Numbers are of the shape of the targets, (B,) or (B, d): where `setting.action_space` is a `Box`.
 
@@ -130,10 +130,10 @@ class Method(Stateful, ABC):
         """
 
     def features(self, x: Tensor) -> Tensor:
-        """What the method makes of samples (B, ...) before its last layer (B, d).
+        """Return the features (B, d) of samples (B, ...): the input of the last layer.
 
         Raises:
-            NotApplicableError: If it has no such features.
+            NotApplicableError: If the method has no such features.
         """
         raise NotApplicableError(f"{self.reference()} has no features; choose a method with a network.")
 

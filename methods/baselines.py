@@ -73,13 +73,13 @@ class Random(Method):
 class StableSGD(Finetune):
     """Fine-tuning under the paper's stable regime: nothing but other values of options that every method has.
 
-    Forgetting is bounded by 1/2 * lambda_max * |dw|^2 (section 3): dropout and a large learning rate with small batches
-    lead to flat minima, where the largest eigenvalue of the Hessian is small, and a learning rate that decays from task
-    to task keeps the change dw of the weights small. The paper's batches hold 16 samples; their size is the setting's
-    option: give `--batch_size 16`.
+    Forgetting is bounded by 1/2 * lambda_max * |dw|^2 (section 3). Dropout and a large learning rate with small batches
+    lead to flat minima, where the largest eigenvalue lambda_max of the Hessian is small. A learning rate that decays
+    from task to task keeps the change dw of the weights small. The paper's batches hold 16 samples; their size is the
+    setting's option: give `--batch_size 16`.
 
-    Dropout is 0.25, which the authors name where their script says 0.5, and the first task is trained at `lr` itself,
-    where the script decays it already.
+    Dropout is 0.25, as the authors say; their script has 0.5. The first task is trained at `lr` itself; the script
+    decays it already.
     """
 
     composition: ClassVar[Composition] = Composition.ANYWHERE

@@ -52,9 +52,9 @@ class LightningMethod(Method):
     """Train `self.network` on every batch of the stream by gradient descent.
 
     A subclass overrides `loss`, `augment` (to train on more than the incoming batch) or `after_loss` (to keep it), or
-    another hook. All get the `Step`, which carries what one hook makes to the next. Overrides compose: a class that
-    inherits two methods, one of which augments and one of which adds a penalty, does both (`compose` makes such classes
-    of any methods). A subclass whose overrides all call `super()` says so with `composition = Composition.ANYWHERE`.
+    another hook. All get the `Step`, which carries the values of one hook to the next. Overrides compose: a class that
+    inherits a method with an augmentation and a method with a penalty does both. (`compose` makes such classes of any
+    methods.) A subclass whose overrides all call `super()` says so with `composition = Composition.ANYWHERE`.
 
     A module given as `model` is never trained itself: each run trains a copy of it, which is `network` afterwards.
 
@@ -241,7 +241,7 @@ class LightningMethod(Method):
         return False
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """What the optimizer trains: groups of parameters, which may have a `lr` and a `weight_decay` of their own."""
+        """Return the optimizer's groups of parameters; a group may have its own `lr` and `weight_decay`."""
         return [{"params": [p for p in self.network.parameters() if p.requires_grad]}]
 
     # From samples to scores.
@@ -304,7 +304,7 @@ class LightningMethod(Method):
 
     @classmethod
     def predicts_by_network(cls) -> bool:
-        """Whether predictions are the network's scores, rather than something that a subclass makes of them."""
+        """Whether predictions are the network's scores, not values that a subclass computes from them."""
         base = LightningMethod
         return cls.predict is base.predict and cls.logits is base.logits and cls.forward is base.forward
 
@@ -315,12 +315,12 @@ class LightningMethod(Method):
 
     @override
     def state_dict(self) -> State:
-        """Network, what a given one was like at the start, and the state of all classes of the method."""
+        """Return the network, the initial state of a given one, and the state of all classes of the method."""
         own = {"network": self.network.state_dict(), "initial": self._initial_state()}
         return own | super().state_dict()
 
     def _initial_state(self) -> dict[str, Tensor] | None:
-        """What a given module started from, on the CPU and without a copy there: `reset_network` goes back to it."""
+        """Return the initial state of a given module, for `reset_network`; on the CPU, and not copied there."""
         if self._resumed_from is not None:
             return self._resumed_from
         # A lazy module has no weights yet: its copies draw them from the seed, as networks by name do.
@@ -329,7 +329,7 @@ class LightningMethod(Method):
         return {name: value.cpu() for name, value in self.model.module.state_dict().items()}
 
     def inside_state(self) -> State:
-        """What a checkpoint inside a phase holds of it, beside what Lightning and the strategy save."""
+        """Return the method's state for a checkpoint inside a phase; Lightning and the strategy save the rest."""
         return self.state_dict()
 
     @override

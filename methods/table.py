@@ -252,7 +252,7 @@ def references(table: Mapping[str, MethodEntry]) -> dict[str, str]:
 
 
 def agent_hint(method: str, rewards: bool) -> str:
-    """What else could be meant by a method that does not apply to a setting, with or without rewards."""
+    """Suggest another method for one that does not apply to a setting, with or without rewards."""
     if method in AGENT_PARTS and rewards:
         return f" In environments, join it to an agent, as in dqn+{method}."
     return ""

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 
 class Context(IntEnum):
-    """How the distribution of the data changes. Each value promises more than the value before."""
+    """The kind of change of the data distribution. Each value promises more than the value before."""
 
     CONTINUOUS = 0
     DISCRETE = 1
@@ -17,7 +17,7 @@ class Context(IntEnum):
 
 
 class TaskIds(IntEnum):
-    """When the method is told the task of a sample. Each value promises more than the value before."""
+    """The times at which a method gets task ids. Each value promises more than the value before."""
 
     NEVER = 0
     TRAINING = 1

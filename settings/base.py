@@ -1,4 +1,4 @@
-"""The root of the tree: what a setting is, and which methods apply to it."""
+"""The root of the tree: the base class of settings, and the rule that decides which methods apply."""
 
 import copy
 import difflib

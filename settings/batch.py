@@ -8,12 +8,12 @@ from typing_extensions import override
 
 
 class Turn(NamedTuple):
-    """Where a batch stands in a phase that several clients train.
+    """The place of a batch in a phase that several clients train.
 
     Attributes:
         round: Number of the round, from 0.
-        client: Number of the client that holds the samples; None: this worker has no batch left in the round and waits
-            for the others, so the batch has no samples.
+        client: Number of the client that holds the samples. None: this worker has no batch left in the round and waits
+            for the others; the batch has no samples.
         n_samples: Number of samples that the client holds in this phase.
         ends: Whether it is the client's last batch of the round.
         ends_round: Whether it is the last batch of the round, on all workers.

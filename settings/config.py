@@ -14,11 +14,11 @@ from redwood.settings.base import Setting
 from redwood.settings.protocols import Learner
 from redwood.settings.table import name_of_setting
 
-# Which form a `config.yaml` has that a run has written.
+# The key and the number of the format of a `config.yaml` that a run has written.
 FORMAT_KEY, CONFIG_FORMAT = "format", 2
 # The text in `config.yaml` for an object that was given from Python.
 _MARK = re.compile(r"<(.+), given from Python>")
-# What is no option of a run, or does not affect its numbers: where it writes, and how it is watched.
+# Fields that do not affect the numbers of a run: the output folder, and what the run prints.
 _NOT_CONFIG = {"run_dir", "quiet"}
 
 

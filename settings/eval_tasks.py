@@ -1,4 +1,4 @@
-"""Which tasks are tested after each phase: the option `eval_tasks`, and `lca` of supervised settings."""
+"""The tasks that are tested after each phase: the option `eval_tasks`, and `lca` of supervised settings."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -29,7 +29,7 @@ class EvalAll(EvalTasks):
 
 @dataclass
 class EvalSeen(EvalTasks):
-    """Those tasks are tested that have been trained so far."""
+    """Only the tasks trained so far are tested."""
 
     ahead: ClassVar[bool] = False
 
@@ -71,7 +71,7 @@ class AllTasks(LearningCurves, EvalAll):
 
 @dataclass
 class SeenTasks(LearningCurves, EvalSeen):
-    """Those tasks are tested that have been trained so far."""
+    """Only the tasks trained so far are tested."""
 
 
 EVAL_TASKS_WITH_CURVES = Kind("eval_tasks", EvalTasks, "redwood.eval_tasks")

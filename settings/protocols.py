@@ -1,4 +1,4 @@
-"""What a setting asks of a method, and what a run asks of a setting's stream and of its phases.
+"""Protocols of a method, as settings use it, and of a stream and its phases, as runs use them.
 
 Classes need not inherit from these protocols; it suffices to have the methods.
 """
@@ -17,7 +17,7 @@ from redwood.settings.scores.task_scores import Scores
 
 
 class Learner(Options, Protocol):
-    """What a setting needs of a method; `redwood.methods.Method` is the base class that has it all.
+    """A method, as a setting uses it. The base class `redwood.methods.Method` has all of these members.
 
     `Any` stands where a method may name the class that it needs: `configure(self, setting: SupervisedSetting)`.
     """
@@ -82,7 +82,7 @@ class OnlineCurve(Protocol):
 
 
 class AnyPhase(Protocol):
-    """What a run needs of a phase, supervised or reinforcement."""
+    """A supervised or reinforcement phase, as a run uses it."""
 
     index: int
     task_id: int | None
@@ -134,7 +134,7 @@ class Stream(Protocol):
         """Test accuracy of the method before the first mini-batches of a phase; None if it was not measured."""
 
     def tasks_seen(self, phase: int) -> int:
-        """How many tasks, counted from the first, have been trained by the end of a phase."""
+        """Return the number of tasks, counted from the first, that have been trained by the end of a phase."""
 
     def check(self, method: Learner) -> None:
         """Raise `NotApplicableError` if the method cannot learn from data of this kind."""
@@ -162,7 +162,7 @@ class Stream(Protocol):
         """
 
     def phase_over(self, index: int, method: Learner, scores: Scores) -> dict[str, Any] | None:
-        """A phase was trained and scored: decide what depends on the method in the phases to come.
+        """End a phase that was trained and scored. Decide here what depends on the method in later phases.
 
         Returns:
             Plain values of the phase, for `restore` and `result_fields`: `scores.details`, or more than these.
@@ -175,7 +175,7 @@ class Stream(Protocol):
         """Fields of the results that the stream fills in; `details` are those of each phase."""
 
     def classes(self) -> Classes:
-        """What the classes are called, and which of them each output stands for."""
+        """Return the names of the classes, and the classes that each output stands for."""
 
     def class_names(self) -> tuple[str, ...]:
         """The name of each output (K,); empty where the data has none."""

@@ -1,4 +1,4 @@
-"""What a method saw of its setting, as plain values: with it a trained method is made again without the data."""
+"""The part of a setting that its method saw, as plain values. It rebuilds a trained method without the data."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -27,11 +27,11 @@ _KIND, _TUPLE = "kind", "tuple"
 
 @dataclass(frozen=True)
 class Signature:
-    """What goes into a method and comes out of it; each checkpoint between two phases holds it.
+    """The inputs and outputs of a method; each checkpoint between two phases holds it.
 
     Attributes:
         view: The attributes of the method's view of the setting (`Setting.for_method`): spaces and options.
-        classes: What the outputs stand for.
+        classes: The classes that the outputs stand for.
         first_task: Number of the first task of the run in the whole stream.
         num_tasks: Tasks of the run.
         num_phases: Phases of the run once it is over.
@@ -45,7 +45,7 @@ class Signature:
 
     @classmethod
     def of(cls, setting: Setting, stream: Stream) -> "Signature":
-        """The signature of a run. What is neither a space nor plain, such as an object from Python, is left out."""
+        """Return the signature of a run. Values that are neither spaces nor plain, such as objects, are left out."""
         view = {name: value for name, value in vars(setting.for_method()).items() if _is_known(value)}
         return cls(view, stream.classes(), stream.first_task, stream.num_tasks, stream.num_phases)
 

@@ -49,7 +49,7 @@ class SupervisedSetting(Setting, labels=True):
 
     @override
     def __post_init__(self) -> None:
-        # What an earlier run hands on, see `after`; no option, and not for methods.
+        # The data that an earlier run hands on, see `after`. It is no option, and methods do not see it.
         self._earlier: Earlier | None = None
         super().__post_init__()
         self.passes = self.resolve("passes", self.passes, default=20)
@@ -190,12 +190,12 @@ class SupervisedSetting(Setting, labels=True):
 
     @override
     def hidden_fields(self) -> frozenset[str]:
-        """Where boundaries are not announced, the number of tasks."""
+        """Return the field of the number of tasks where boundaries are not announced; else no field."""
         return frozenset() if self.assumptions.boundaries else frozenset({"nb_tasks"})
 
 
 def not_to_be_extended(setting: SupervisedSetting) -> NotApplicableError:
-    """The error for a run that is to go on with further tasks, under a setting that decides which samples come."""
+    """Return the error for extending a run by further tasks under a setting that decides which samples come."""
     return NotApplicableError(
         f"A run under {name_of_setting(type(setting))} cannot be extended, as it decides itself which samples come; "
         "extend a run under class_incremental or a setting like it."

@@ -1,4 +1,4 @@
-"""The table of the settings: where the class of each key is.
+"""The table of the settings: the module and class of each key.
 
 This file imports no setting and no heavy library, so that `--help` and `list` answer at once. Settings of a branch
 stand in the table of the branch, `branches/NAME/table.py`.

@@ -1,4 +1,4 @@
-"""`advise`: how many samples of each slice to collect for a budget, by learning curves of the samples there are."""
+"""`advise`: the number of samples of each slice to collect for a budget, by learning curves of the present samples."""
 
 import re
 from collections.abc import Sequence
@@ -66,7 +66,7 @@ class Advise:
                 raise InvalidOptionError(f"--costs {cost:g} has to be greater than 0 and finite.")
 
     def __call__(self) -> None:
-        """Print what to collect, and draw the learning curves.
+        """Print the samples to collect, and draw the learning curves.
 
         Raises:
             RedwoodError: If the data cannot be sliced, or the picture is another program's file.
@@ -79,7 +79,7 @@ class Advise:
 
 @dataclass(frozen=True, eq=False)
 class Advice:
-    """What to collect.
+    """The samples to collect, and the learning curves behind them.
 
     Attributes:
         offer: Sizes and costs of the slices, and the budget.
@@ -159,7 +159,7 @@ def _counts(curves: Sequence[PowerLaw | None], offer: Offer, balance: float) -> 
 
 
 def print_advice(advice: Advice, options: Advise, console: Console) -> None:
-    """Print a line for each slice, and what is to be expected of all."""
+    """Print a line for each slice, and the scores to expect of all slices."""
     offer = advice.offer
     console.print(Text(f"{options.dataset} by {options.slices or 'class'}, budget {offer.budget:g}", style="bold"))
     table = new_table("", padding=1)

@@ -1,4 +1,4 @@
-"""How many samples of each slice to buy: the convex problem of Slice Tuner, and the limit on what one round changes."""
+"""Decide how many samples of each slice to buy: the convex problem of Slice Tuner, and the limit of each round."""
 
 from collections.abc import Callable, Sequence
 
@@ -14,12 +14,12 @@ def best_wish(curves: Sequence[PowerLaw], offer: Offer, money: float, weight: fl
     """Samples of each slice (S,), not whole, that lower the losses most for some money.
 
     It minimises `sum_i l_i(d_i) + weight * sum_i max(0, l_i(d_i) / A - 1)` subject to `sum_i c_i d_i = money` and
-    `0 <= d_i <= pool_i`, where `l_i(d) = b_i (N_i + d)^-a_i` and `A` is the mean of `l_i(0)` (Tae & Whang, 2021,
+    `0 <= d_i <= pool_i`. Here `l_i(d) = b_i (N_i + d)^-a_i`, and `A` is the mean of `l_i(0)` (Tae & Whang, 2021,
     section 5.1). The second term lets no slice stay behind.
 
-    The problem is convex, and only the budget joins its slices. So at the optimum a unit of money gains the same in
-    each slice that is bought of, and bisection finds that gain: the price at which the demand costs `money`. What
-    no slice gains from is spent equally, if all else has been bought.
+    The problem is convex, and only the budget joins its slices. So at the optimum, a unit of money gains the same in
+    each slice with a purchase. Bisection finds that gain: the price at which the demand costs `money`. Money from which
+    no slice gains is spent equally, once all else has been bought.
 
     Args:
         curves: The learning curve of each slice.
@@ -41,7 +41,7 @@ def best_wish(curves: Sequence[PowerLaw], offer: Offer, money: float, weight: fl
         average = (b / mean) ** (1 / a)  # size from which on a slice is no worse than the average; it may be infinite
 
     def demand(price: float) -> Floats:
-        """What is bought of each slice if a unit of money has to lower the objective by at least `price`."""
+        """Return the samples of each slice to buy if each unit of money must lower the objective by at least `price`."""
         with np.errstate(over="ignore"):
             ahead, behind = ((a * b * gain / (costs * price)) ** (1 / (a + 1)) for gain in (1.0, 1 + weight / mean))
         wanted = np.maximum(ahead, np.minimum(behind, average))
@@ -70,7 +70,7 @@ CHANGES: dict[str, Callable[[int], float]] = {
 
 
 def rounds_needed(change: str, sizes: Sequence[int], wish: Floats) -> int:
-    """Rounds in which the changes of `CHANGES` add up to what a wish changes the imbalance ratio by."""
+    """Return the number of rounds whose `CHANGES` add up to the change of the imbalance ratio by a wish."""
     left, number = abs(imbalance(np.add(sizes, wish)) - imbalance(sizes)), 0
     while left > 0:
         left -= CHANGES[change](number)
@@ -79,10 +79,10 @@ def rounds_needed(change: str, sizes: Sequence[int], wish: Floats) -> int:
 
 
 def most_change(change: str, offer: Offer, wish: Floats) -> float:
-    """What this round may change the imbalance ratio by.
+    """Return the largest change of the imbalance ratio in this round.
 
     The paper takes as many rounds as it needs. Here their number is given, and the last one spends all that is left.
-    Where the changes of the rounds do not add up to that of the wish, all are raised by one factor, so that the last
+    If the changes of the rounds add up to less than the change by the wish, one factor raises all of them. So the last
     round has no more to do than its part.
 
     Args:
@@ -97,9 +97,9 @@ def most_change(change: str, offer: Offer, wish: Floats) -> float:
 
 
 def trusted_share(sizes: Sequence[int], wish: Floats, most: float) -> float:
-    """The share of a wish, in [0, 1], that changes the imbalance ratio by at most `most`.
+    """Return the share of a wish, in [0, 1], that changes the imbalance ratio by at most `most`.
 
-    Slices influence each other, so learning curves are not to be trusted far from the sizes that they were measured at
+    Slices influence each other. So learning curves are not reliable far from the sizes at which they were measured
     (Tae & Whang, 2021, section 5.2).
     """
     before = imbalance(sizes)

@@ -1,4 +1,4 @@
-"""Learning curves of slices: how the loss falls with the number of samples, as a power law."""
+"""Learning curves of slices: the loss as a power law of the number of samples."""
 
 import warnings
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class PowerLaw:
 
     @property
     def is_flat(self) -> bool:
-        """Whether more samples lower the loss by next to nothing, as where measured losses rise: a is at least 0."""
+        """Whether more samples hardly lower the loss. Measured losses that rise give a flat law, too: a >= 0."""
         return self.a < FLATTEST
 
     def __call__(self, sizes: Floats | float) -> Floats:
@@ -28,7 +28,7 @@ class PowerLaw:
         return np.asarray(self.b * np.asarray(sizes, dtype=np.float64) ** -self.a)
 
     def slope(self, sizes: Floats | float) -> Floats:
-        """What one more sample adds to the loss, at so many samples: a negative number."""
+        """Return the change of the loss per further sample, at the given sizes; negative."""
         return np.asarray(-self.a * self.b * np.asarray(sizes, dtype=np.float64) ** (-self.a - 1))
 
 

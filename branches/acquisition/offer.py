@@ -1,4 +1,4 @@
-"""What can be bought in one round, and the purchases that need no model: the same of each slice, the smallest first."""
+"""The offer of one round, and the purchases that need no model: equal shares, or the smallest slice first."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -22,12 +22,12 @@ class InvalidPurchaseError(RedwoodError):
 
 @dataclass(frozen=True)
 class Offer:
-    """What a method may buy after a phase. All sequences have an entry for each of S slices.
+    """The samples that a method may buy after a phase. All sequences have an entry for each of S slices.
 
     Attributes:
         round: Number of the round, from 0.
-        rounds_left: Rounds that are left, with this one. What is not spent in the last one is lost.
-        budget: What is left to spend in all of these rounds.
+        rounds_left: Rounds that are left, with this one. Money that is not spent in the last one is lost.
+        budget: Money that is left for all of these rounds.
         names: Names of the slices.
         sizes: Samples of each slice that were bought so far, the initial ones included.
         costs: Cost of one sample of each slice.
@@ -52,16 +52,16 @@ class Offer:
         return float(np.dot(counts, self.costs))
 
     def affordable(self, money: float) -> NDArray[np.bool_]:
-        """Whether one more sample of each slice (S,) costs at most `money`; the pool is not looked at."""
+        """Return whether one more sample of each slice (S,) costs at most `money`, whatever the pool holds."""
         return np.asarray(self.costs) <= money + _TOLERANCE * max(1.0, self.budget)
 
     def whole(self, wish: Sequence[float] | Floats, money: float) -> list[int]:
-        """Whole numbers of samples near to a wish, which spend `money` but for what buys no further sample.
+        """Return whole numbers of samples near to a wish; they leave no money that would buy a further sample.
 
         The rest after rounding down goes to the slice that lacks most of its wish, one sample at a time.
 
         Args:
-            wish: Samples of each slice (S,), which need not be whole; what the pool does not hold is bought elsewhere.
+            wish: Samples of each slice (S,), not always whole. Other slices replace samples that the pool lacks.
             money: What to spend.
         """
         wanted, pool, costs = np.asarray(wish, dtype=np.float64), np.asarray(self.pool), np.asarray(self.costs)
@@ -76,12 +76,12 @@ class Offer:
             money -= self.costs[chosen]
 
     def equal_shares(self, money: float) -> list[int]:
-        """Spend the same on each slice; what a slice's pool cannot give goes to the others in equal parts."""
+        """Spend the same on each slice; money that a slice's pool cannot use goes to the others in equal parts."""
         costs, pool = np.asarray(self.costs), np.asarray(self.pool)
         return self.whole(level(np.zeros(len(costs)), costs * pool, money) / costs, money)
 
     def smallest_first(self, money: float) -> list[int]:
-        """Always buy of the smallest slice: all that are bought of end with the same size (water filling)."""
+        """Always buy of the smallest slice: all slices with a purchase end with the same size (water filling)."""
         costs, pool, sizes = np.asarray(self.costs), np.asarray(self.pool), np.asarray(self.sizes, dtype=np.float64)
         low, high = float(sizes.min()), float((sizes + pool).max())
         for _ in range(100):  # halves of the interval: the level is exact then
@@ -103,8 +103,8 @@ class Offer:
         """The numbers of samples (S,) that a method has answered with.
 
         Raises:
-            InvalidPurchaseError: If they are no whole numbers from 0, one for each slice; or the pool does not hold
-                so many; or they cost more than the budget.
+            InvalidPurchaseError: If there is not one whole number from 0 for each slice, the pool holds too few
+                samples, or they cost more than the budget.
         """
         try:
             counts = [float(count) for count in answer]  # type: ignore[arg-type]

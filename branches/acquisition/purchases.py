@@ -1,4 +1,4 @@
-"""What was bought of each slice in each round, and what the slices have gained by it."""
+"""Draw the samples bought of each slice in each round, and the resulting losses."""
 
 import os
 

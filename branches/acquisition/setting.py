@@ -1,4 +1,4 @@
-"""The setting in which a method decides what data it gets: of which slice how many samples are bought."""
+"""The setting in which a method decides how many samples of each slice it buys."""
 
 import math
 from collections.abc import Mapping

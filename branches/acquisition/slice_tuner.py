@@ -34,13 +34,13 @@ _MOST_NAMED = 6
 class SliceTuner(Buyer):
     """Estimate the learning curve of each slice, and buy what lowers the losses most and keeps them close together.
 
-    Before the first purchase it trains on parts of the samples, as often as `subsets` times `repeats`; after each later
-    phase `repeats` times on the largest part, which adds one size to each curve, as the authors' code does. So K parts
-    and U rounds take `repeats` times K + U - 1 trainings. A power law is fitted to the losses of each slice on samples
-    that are held out (`branches/acquisition/trials.py`, `curves.py`): those that `--validation` or the data set keeps,
-    as in the paper, else some of what was bought. The best purchase for the whole budget that is left follows from the
-    curves (`allocation.py`). Of it, a round buys only so much that the imbalance ratio of the slices changes by at most
-    `--change`; the last round spends all that is left.
+    Before the first purchase it trains `subsets` times `repeats` times on parts of the samples. After each later phase
+    it trains `repeats` times on the largest part. This adds one size to each curve, as in the authors' code. So K parts
+    and U rounds take `repeats` times K + U - 1 trainings. A power law is fitted to the losses of each slice on held-out
+    samples (`branches/acquisition/trials.py`, `curves.py`). As in the paper, `--validation` or the data set keeps them;
+    otherwise they are some of the bought samples. The best purchase for the whole budget that is left follows from the
+    curves (`allocation.py`). A round buys only a part of it: the imbalance ratio of the slices changes by at most
+    `--change`. The last round spends all that is left.
     """
 
     requires: ClassVar[frozenset[str]] = frozenset({"many_passes", "one_worker"})
@@ -145,7 +145,7 @@ class SliceTuner(Buyer):
         return self.purchase([PowerLaw(*law) if law else None for law in self.laws], offer)
 
     def purchase(self, curves: Sequence[PowerLaw | None], offer: Offer) -> list[int]:
-        """What to buy in a round, by the learning curves; where one is missing, the same is spent on each slice."""
+        """Return the samples to buy in a round, by the learning curves; if one is missing, spend equally on all slices."""
         known = [curve for curve in curves if curve is not None]
         last = offer.rounds_left == 1
         wish = best_wish(known, offer, offer.budget, self.balance) if len(known) == len(offer.sizes) else None

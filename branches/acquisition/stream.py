@@ -1,4 +1,4 @@
-"""The stream of a setting that sells samples: a pool, what was bought of it so far, and the phases that train on it."""
+"""The stream of a setting that sells samples: a pool, the purchases so far, and the phases that train on these."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -32,7 +32,7 @@ T = TypeVar("T", int, float)
 
 
 class AcquisitionStream(SupervisedStream):
-    """Phases whose samples are bought: what a method has bought after the phases before decides each phase.
+    """Phases of bought samples: the purchases of a method after earlier phases decide each phase.
 
     It raises `InvalidOptionError` if a slice has fewer samples than `--initial`, the pool costs less than `--budget`,
     or an option has another number of values than there are slices.
@@ -115,7 +115,7 @@ class AcquisitionStream(SupervisedStream):
                 "raise --initial."
             )
 
-    # What there is and what was bought.
+    # The stock and the purchases.
 
     def _sizes(self, index: int) -> list[int]:
         """Samples of each slice that phase `index` has, held-out ones included."""
@@ -125,7 +125,7 @@ class AcquisitionStream(SupervisedStream):
         return sum(cost * count for cost, count in zip(self._costs, counts, strict=True))
 
     def _offer(self, index: int) -> Offer:
-        """What can be bought after phase `index`."""
+        """Return the offer after phase `index`."""
         sizes = self._sizes(index)
         return Offer(
             round=index,

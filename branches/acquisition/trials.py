@@ -39,12 +39,12 @@ class Samples:
 
 @dataclass(frozen=True)
 class Trials:
-    """How learning curves are measured: `repeats` times on each of `subsets` parts of the samples.
+    """The measurement of learning curves: `repeats` times on each of `subsets` parts of the samples.
 
-    Each repetition shuffles the samples of each slice. Its parts grow in equal steps, each with at least one sample of
-    each slice, up to all but a share `held_out` and at least one. So one training serves all slices (Tae & Whang, 2021,
-    section 4.2). Losses are measured on samples held out for it, as in the paper; without such samples, on all that a
-    training did not use, since slices may be small.
+    Each repetition shuffles the samples of each slice. Its parts grow in equal steps. Each part has at least one sample
+    of each slice; the largest leaves out a share `held_out`, at least one sample. So one training serves all slices
+    (Tae & Whang, 2021, section 4.2). Losses are measured on held-out samples, as in the paper. Without such samples,
+    they are measured on all samples that a training did not use, since slices may be small.
 
     Attributes:
         subsets: Number of parts K.

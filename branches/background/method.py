@@ -1,4 +1,4 @@
-"""Background samples as a negative class: training also shows what belongs to no class."""
+"""Background samples as a negative class: training also shows samples of no class."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
@@ -26,7 +26,7 @@ from redwood.settings.tree import ContinualSetting
 class Background(LightningMethod):
     """Add samples of another data set to each step, as a negative class that is never predicted.
 
-    The softmax of K + 1 classes stays the same if all scores are shifted, so the score of the negative class can be
+    The softmax of K + 1 classes stays the same if all scores are shifted. So the score of the negative class can be
     fixed at 0. With the K scores z of the network and S = log sum exp z, its cross-entropy is
 
         CE(z, y) + log(1 + exp(-S))    of a sample of class y, where CE is the cross-entropy of K classes,

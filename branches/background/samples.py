@@ -58,5 +58,5 @@ def background_like(stream: str, space: Box, background: Dataset) -> BackgroundS
 
 
 def digest_of(background: Dataset) -> str:
-    """What tells a data set from another one: SHA-256 of its sizes, its labels and some of its samples."""
+    """Return a digest that identifies a data set: SHA-256 of its sizes, its labels and some of its samples."""
     return hashlib.sha256(repr(describe_data(background)).encode()).hexdigest()

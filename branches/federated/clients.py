@@ -19,13 +19,13 @@ from redwood.settings.streams.order import batch_cuts
 
 @dataclass(frozen=True)
 class Schedule:
-    """Who trains when.
+    """The clients that train in each round, and their workers.
 
     Attributes:
         rounds: The clients of each round, ascending.
         local_passes: How often a client goes through its samples in a round.
-        whole_clients: Of several workers, whether client c trains on worker c % W alone, and workers that are done wait
-            until the round is over. Else all workers share each batch of a client.
+        whole_clients: Whether client c trains on worker c % W alone, of W workers. Workers that are done then wait
+            until the round is over. Otherwise all workers share each batch of a client.
     """
 
     rounds: Sequence[Sequence[int]]
@@ -73,7 +73,7 @@ class ClientSequence(BatchSequence):
             source: The samples and labels.
             parts: The samples of each client of the schedule.
             batch_size: Samples per batch of one worker.
-            schedule: Who trains when.
+            schedule: The clients that train in each round.
             seed: Seed of the shuffling.
             show_ids: Whether batches carry task ids.
             rank: Number of this worker.
@@ -119,7 +119,7 @@ class ClientSequence(BatchSequence):
         self.spans = [*pairwise(stops), *[(stops[-1], stops[-1])] * missing]
 
     def _clients_of(self, clients: Iterable[int], worker: int) -> list[int]:
-        """Those of the clients that train on a worker."""
+        """Return the clients that train on a worker."""
         if not self._schedule.whole_clients:
             return list(clients)
         return [client for client in clients if client % self._workers == worker]
@@ -191,7 +191,7 @@ class ClientSequence(BatchSequence):
         return self._samples_of(visit, number - self._starts[visit])
 
     def _turn(self, visit: _Visit, step: int) -> Turn:
-        """Of the batch that comes next."""
+        """Return the turn of the batch that comes next."""
         ends_round = self.next + 1 in self._round_ends
         if visit.client is None:
             return Turn(visit.round, None, 0, ends=False, ends_round=ends_round)

@@ -22,18 +22,18 @@ class FedSSI(FedAvg):
     """Federated averaging with a penalty on changes of weights that matter to earlier tasks of the client.
 
     Li et al. (2025), "Rehearsal-Free Continual Federated Learning with Synergistic Synaptic Intelligence". In each task
-    a client trains, beside its copy w of the global network, a surrogate v on the same batches. Its steps go along the
-    gradient of its loss + q(lambda) (v - w_0), q(lambda) = (1 - lambda) / (2 lambda) (equation 5), and v starts from
-    w_0, the global weights before the task. So q is the pull itself, as in public code; as the factor of a penalty
-    |v - w_0|^2 it would pull twice as much. v is between a network of the client's own (lambda = 1) and the global one
+    a client trains, beside its copy w of the global network, a surrogate v on the same batches. v starts from w_0, the
+    global weights before the task. Its steps go along the gradient of its loss + q(lambda) (v - w_0), where q(lambda) =
+    (1 - lambda) / (2 lambda) (equation 5). So q is the pull itself, as in public code. As the factor of a penalty
+    |v - w_0|^2, it would pull twice as much. v is between a network of the client's own (lambda = 1) and the global one
     (lambda near 0). Weight i's part in the drop of the loss along the path of v is s_i = - sum over steps of gradient
     times movement. When the task is over, its importance to the client grows by s_i / ((v_i - w_0i)^2 + xi), if that is
     positive.
 
     In later tasks the client's loss is cross-entropy + c * sum_i Omega_i (w_i - w_0i)^2. The paper trains the surrogate
-    before the task; as Omega serves later tasks only, it may as well be trained beside w. As in `si`, importances are
-    divided by their mean over all weights unless `ssi_scale` is none, and both penalties are bounded, so that no step
-    takes a weight past their minimum (`WeightImportance.effective_strength`).
+    before the task. As Omega serves later tasks only, it may as well be trained beside w. As in `si`, importances are
+    divided by their mean over all weights unless `ssi_scale` is none. Both penalties are bounded: no step takes a
+    weight past their minimum (`WeightImportance.effective_strength`).
 
     Attributes:
         curvature: Omega of each client of this worker, by name of the weight, times the client's unit.
@@ -142,7 +142,7 @@ class FedSSI(FedAvg):
             self.units[client] = (mean_of(self.curvature[client]) or 1.0) if self.ssi_scale == "mean" else 1.0
 
     def importance(self, surrogate: Weights, path: Weights) -> Weights:
-        """How much the task that is over depends on each weight, for one client, at least 0."""
+        """Return the importance of each weight for the task that is over, for one client; at least 0."""
         return {
             name: path[name].clamp(min=0) / ((surrogate[name] - start).square() + self.ssi_xi)
             for name, start in self.task_start.items()

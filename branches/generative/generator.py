@@ -21,8 +21,8 @@ class DirichletVAE(nn.Module):
     """q(z | x, c) = Dirichlet(encoder(x, c)), p(z) = Dirichlet(1, ..., 1), p(x | z, c) = Normal(decoder(z, c), s^2).
 
     It is the conditional autoencoder of Sohn et al. (2015) with the latent of Zeng et al. (2023): z is a point of a
-    simplex. `Dirichlet.rsample` draws it with the exact gradient (implicit reparameterisation, Figurnov et al., 2018);
-    the softmax of a normal variable would only be near a Dirichlet distribution.
+    simplex. `Dirichlet.rsample` draws it with the exact gradient (implicit reparameterisation, Figurnov et al., 2018).
+    The softmax of a normal variable would only be near a Dirichlet distribution.
 
     The variance s^2 is the best one for each mini-batch (Rybkin et al., 2021), so that the weight of the reconstruction
     needs no option. Encoder and decoder have two hidden layers, whatever the shape of the samples.
@@ -59,7 +59,7 @@ class DirichletVAE(nn.Module):
 
         Args:
             x: Samples (B, ...) in their storage dtype.
-            conditions: What each sample is (B, n_conditions).
+            conditions: The class and task of each sample (B, n_conditions).
         """
         values = self.scale(x).flatten(1)
         concentrations = F.softplus(self.encoder(torch.cat([values, conditions], 1))) + LEAST_CONCENTRATION

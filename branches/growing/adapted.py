@@ -17,13 +17,13 @@ FEATURE_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 class Column(nn.Module):
-    """What one task adds: U relu(D h) beside the features, and a row of the last layer for each of its classes.
+    """The column of one task: U relu(D h) beside the features, and a row of the last layer for each of its classes.
 
     U starts at zero, so that a new column changes no feature.
 
     Attributes:
         classes: The classes of the task (c,).
-        started: Which of their rows have been set to the mean of the class (c,), bool.
+        started: Mask of the rows that have been set to the mean of their class (c,), bool.
     """
 
     classes: Tensor
@@ -33,8 +33,8 @@ class Column(nn.Module):
         """Draw the weights from torch's global generator.
 
         Args:
-            n_in: What the last feature layer reads.
-            n_features: What it gives to the last layer.
+            n_in: Number of inputs of the last feature layer.
+            n_features: Number of its outputs, the features that the last layer reads.
             width: Units between the two projections.
             classes: The classes of the task (c,).
         """
@@ -48,7 +48,7 @@ class Column(nn.Module):
         self.register_buffer("started", torch.zeros(len(classes), dtype=torch.bool))
 
     def forward(self, h: Tensor) -> Tensor:
-        """What the column adds to the features (B, d), from what the last feature layer reads (B, n_in)."""
+        """Return the column's addition to the features (B, d), from the inputs (B, n_in) of the last feature layer."""
         added: Tensor = self.up(self.activation(self.down(h)))
         return added
 
@@ -56,9 +56,9 @@ class Column(nn.Module):
 class AdaptedNetwork(nn.Module):
     """A network and the columns beside its last feature layer.
 
-    f is what the network's last layer reads, h what its last layer with weights before that reads (of maps and of
-    tokens the mean). Column t scores its classes by s * cos(w, z_t), with z_t = scale * f + shift + sum over j <= t of
-    U_j relu(D_j h). Later columns are not part of z_t, so what a column answers never changes again. The classes that
+    f is the input of the network's last layer. h is the input of the last layer with weights before it (the mean of
+    maps and of tokens). Column t scores its classes by s * cos(w, z_t), with z_t = scale * f + shift + sum over j <= t
+    of U_j relu(D_j h). Later columns are not part of z_t, so the scores of a column never change again. The classes that
     the network itself was trained on are scored by s * cos(w, f), with the rows w of its last layer. A class of several
     columns gets the highest of their scores, a class of none minus infinity.
 
@@ -110,7 +110,7 @@ class AdaptedNetwork(nn.Module):
         self._layers[0].bias.requires_grad_(False)  # cosines need none
 
     def add(self, classes: Tensor, width: int) -> Column:
-        """Freeze all that there is, and add a column for classes (c,); the first one trains scale and shift, too."""
+        """Freeze all modules, and add a column for classes (c,); the first column trains scale and shift, too."""
         self.requires_grad_(False)
         column = Column(self.n_read, self.n_features, width, classes).to(self.scale.device)
         for parameter in (self.scale, self.shift):
@@ -120,7 +120,7 @@ class AdaptedNetwork(nn.Module):
         return column
 
     def train(self, mode: bool = True) -> Self:
-        """Switch to training mode, or back; what is frozen stays in evaluation mode."""
+        """Switch to training mode, or back; frozen modules stay in evaluation mode."""
         super().train(mode)
         if len(self.columns):
             self.network.eval()
@@ -144,7 +144,7 @@ class AdaptedNetwork(nn.Module):
         return scores
 
     def features(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (B, d) of samples (B, ...), and what the last feature layer reads (B, n_in)."""
+        """Return the features (B, d) of samples (B, ...), and the inputs (B, n_in) of the last feature layer."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not len(self.columns)):
             return self._features(x)
 
@@ -156,7 +156,7 @@ class AdaptedNetwork(nn.Module):
             yield z
 
     def overlap(self) -> Tensor:
-        """How far the latest column is from orthogonal to the earlier ones; a scalar.
+        """Return the overlap of the latest column with the earlier ones, 0 if they are orthogonal; a scalar.
 
         ||D_old D_new'||^2 + ||U_old' U_new||^2, the projections of all earlier columns side by side.
         """

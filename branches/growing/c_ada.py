@@ -34,7 +34,7 @@ class CAda(LightningMethod):
     The network is trained on the first `extractor_tasks` tasks. With 0 it is taken as it is: pretrained weights come
     from a module given as `model`, or from `weights`.
 
-    Apart from the paper: the network is any network instead of a vision transformer, so the adapter has one place
+    Differences from the paper: the network is any network instead of a vision transformer. So the adapter has one place
     instead of one in each block. Scores are cosines: without samples of old classes, nothing else would make scores of
     different columns comparable. The row of a class starts as the mean of its features in the first mini-batch that
     shows it.

@@ -23,8 +23,8 @@ from redwood.settings.tree import ClassIncrementalSetting
 class ReuseOutputs(LightningMethod):
     """Start the output of each new class from the outputs of the old classes that its samples were taken for.
 
-    w_new = sum over old classes of share * w_old, and so the bias. The share is that of the previewed samples of the
-    new class that the network takes for the old one, before it is trained on any of them. If a class splits, each part
+    w_new = sum over old classes of share * w_old, and so the bias. The share of an old class is the share of the new
+    class's previewed samples that the network takes for it before training. If a class splits, each part
     gets a copy of its row; if classes merge, the new class gets the mean of theirs. A class that is like no old one
     starts from those that it is mistaken for. Where ids are given at test, a split gains nothing: its parts compete
     with each other alone, and start equal.
@@ -33,8 +33,8 @@ class ReuseOutputs(LightningMethod):
     It goes with other methods, as in `reuse_outputs+rehearsal`.
 
     Attributes:
-        known: Which classes earlier tasks have shown (K,), bool.
-        n_reused: How many outputs were started from others.
+        known: Mask of the classes that earlier tasks have shown (K,), bool.
+        n_reused: Number of outputs that were started from others.
     """
 
     target = ClassIncrementalSetting
@@ -77,7 +77,7 @@ class ReuseOutputs(LightningMethod):
         self.n_reused += len(rows)
 
     def _taken_for(self, phase: Phase) -> Tensor:
-        """How many previewed samples of each class the network takes for each known class (K, K), of all workers."""
+        """Count the previewed samples of each class that the network takes for each known class (K, K), on all workers."""
         samples = phase.train.preview(self.preview_samples)
         with self.flops.count("selection"), evaluating(self.network):
             outputs = torch.cat([self.network(chunk) for chunk in samples.x.to(self.device).split(CHUNK)]).cpu()

@@ -57,7 +57,7 @@ class LossWatch(Stateful):
         self.above = self.add_state("above", 0)
 
     def update(self, loss: float) -> bool:
-        """Count a loss; whether the stream has changed. If so, the watch starts again without a range."""
+        """Count a loss, and return whether the stream has changed. If so, the watch starts again without a range."""
         del self.usual[: -self.window]
         limit, clip = self._limits()
         counted = min(loss, clip)
@@ -93,9 +93,9 @@ class Widen(LightningMethod):
     paper asks for noise where nothing else makes equal units differ: with dropout the copies are exact.
 
     With `near_zero` new units have incoming weights near zero, too. With `widen_protect` mu, the loss gets the term
-    mu / 2 * sum over hidden units of use * ||dtheta||^2, where dtheta is how far the unit's incoming weights are from
-    those at the last growth. Units in use keep what they have learned, and idle units, old and new, take up what is
-    new. Without the use of each unit (`use_of_units`), it is the usual penalty on the deformation of a model.
+    mu / 2 * sum over hidden units of use * ||dtheta||^2. Here dtheta is the distance of the unit's incoming weights
+    from those at the last growth. Units in use keep their knowledge, and idle units, old and new, learn new tasks.
+    Without the use of each unit (`use_of_units`), it is the usual penalty on the deformation of a model.
 
     The loss shows a change if its moving average stays three standard deviations above its mean (`LossWatch`). Of a
     repeated mini-batch only the first loss counts, before the network learns from it.

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from redwood.methods.architecture.chains import Pair, set_weight
 
-# What Adam keeps of the squares of gradients.
+# The entries of Adam's state that hold squares of gradients.
 SQUARES = ("exp_avg_sq", "max_exp_avg_sq")
 
 
@@ -30,12 +30,12 @@ class Units:
 
     @property
     def n_old(self) -> int:
-        """How many units the layer had."""
+        """The number of units that the layer had."""
         return int(self.source.max()) + 1
 
     @property
     def copies(self) -> Tensor:
-        """Of how many equal units each one is (m,); 1 for new ones."""
+        """The number of equal units that each unit belongs to (m,); 1 for new ones."""
         counts = torch.bincount(self.source.clamp(min=0)[self.source >= 0], minlength=self.n_old)
         return torch.where(self.source >= 0, counts[self.source.clamp(min=0)], 1)
 
@@ -89,9 +89,9 @@ class Change(NamedTuple):
     dim: int
 
     def carry_over(self, values: Tensor, degree: int) -> Tensor:
-        """Values that are of `degree` 1 (2) in the gradients: what they would be, had the network been wide before.
+        """Return values of `degree` 1 (2) in the gradients as they would be if the network had always been so wide.
 
-        Equal units share out what comes back through their outgoing weights, but all get what comes in.
+        Equal units divide the gradient that comes back through their outgoing weights, but each gets the whole input.
         """
         return self.units.carry_over(values, dim=self.dim, power=degree if self.dim == 0 else 0)
 
@@ -103,14 +103,14 @@ def widen(
 
     Args:
         pair: The layers.
-        units: What the first layer's units become.
-        random: Where the incoming weights of new units come from: U(-b, b) with b = 1 / sqrt(fan in), as torch's own.
-        noise: Standard deviation of what is added to the incoming weights of copies, as a share of that of all incoming
+        units: The units of the widened first layer.
+        random: Draws the incoming weights of new units: U(-b, b) with b = 1 / sqrt(fan in), as torch's own.
+        noise: Standard deviation of the noise on the incoming weights of copies, as a share of that of all incoming
             weights. Without it (or dropout) equal units get equal gradients, and stay equal.
         fresh_std: Draw the incoming weights of new units from a normal distribution of this standard deviation instead.
 
     Returns:
-        What has changed.
+        The changed tensors.
     """
     layer, after = pair.layer, pair.after
     bound = layer.weight[0].numel() ** -0.5
@@ -135,7 +135,7 @@ def widen(
 
 
 def use_of_units(pair: Pair) -> Tensor:
-    """How much each unit of the first layer is in use (m,), from 0 to 1, by the product of its weights' norms.
+    """Return the use of each unit of the first layer (m,), from 0 to 1, by the product of its weights' norms.
 
     Units that are hardly read are idle: training never took them up.
     """
@@ -146,7 +146,7 @@ def use_of_units(pair: Pair) -> Tensor:
 
 
 def carry_over_state(optimizer: Optimizer, changes: Sequence[Change]) -> None:
-    """Let an optimizer go on with the widened tensors; what it keeps of gradients becomes that of a network so wide.
+    """Let an optimizer go on with the widened tensors; its state becomes that of a network so wide.
 
     Moments of new units are zero. With Adam their first step is up to (1 - beta1) / sqrt(1 - beta2) = 3.2 times the
     learning rate, since the count of steps is that of the whole tensor.

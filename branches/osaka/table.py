@@ -1,4 +1,4 @@
-"""What this branch adds to redwood."""
+"""The entries that this branch adds to redwood."""
 
 from redwood.core.branches import Branch, MethodEntry
 

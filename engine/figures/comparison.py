@@ -1,4 +1,4 @@
-"""The picture that a comparison ends in: methods under settings as a heat map, and what accuracy costs."""
+"""The figure of a comparison: methods under settings as a heat map, and accuracy against cost."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -29,16 +29,16 @@ _DIGITS = 5  # that a cell of the map has room for
 def draw_comparison(
     cells: Sequence[PairResults], path: str | os.PathLike[str], all_methods: Iterable[str] | None = None
 ) -> None:
-    """Draw several methods under several settings; of one setting or one method, bars, which suit these better.
+    """Draw several methods under several settings; draw bars for a single setting or a single method.
 
-    Above is the mean objective of each pair, with its deviation over seeds, as a heat map; a pair that does not apply
-    is grey, one that failed is hatched, and one of which some seeds failed has a star. Below is a panel per setting:
-    the objective against the FLOPs for all uses, and the Pareto front of the two.
+    Above is a heat map of the mean objective of each pair, with its deviation over seeds. A pair that does not apply is
+    grey. A failed pair is hatched; a star marks a pair with some failed seeds. Below is a panel per setting: the
+    objective against the FLOPs for all uses, and the Pareto front of the two.
 
     Args:
         cells: The pairs that apply; all results are of one measure.
         path: File to write.
-        all_methods: Methods of all pictures of the comparison, which decide what each looks like (default: those here).
+        all_methods: Methods of all figures of the comparison, which decide the look of each (default: those here).
 
     Raises:
         ValueError: If there are no results.

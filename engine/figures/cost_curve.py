@@ -1,4 +1,4 @@
-"""What a run has learned, and what it has computed for that, after each phase."""
+"""A figure of the score of a run against its FLOPs, after each phase."""
 
 import os
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
-"""What the pictures of results share: figures without pyplot, plain axes, and labels that keep apart.
+"""Helpers for the figures of results: figures without pyplot, plain axes, and labels that do not overlap.
 
-No back end is chosen and no global state is touched, so that pictures can be drawn anywhere.
+They choose no back end and change no global state, so that figures can be drawn anywhere.
 """
 
 import os
@@ -24,8 +24,8 @@ from redwood.engine.names import has_short_names, task_label, title_name
 from redwood.settings.scores.measure import Measure
 from redwood.settings.scores.results import Results
 
-# Okabe & Ito's colours, which people with any colour vision can tell apart; black is kept for averages, and their
-# yellow is darkened, as it would be lost on white.
+# Okabe & Ito's colours, which people with any colour vision can tell apart. Black is kept for averages. Their yellow is
+# darkened, as it would be hard to see on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8A7A00")
 PERCENT_LIMITS = (0.0, 104.0)  # room for markers at 100 %
 _LINE_HEIGHT = 0.19  # inches that a label of 9 points takes up
@@ -226,13 +226,13 @@ HATCHES = ("", "////", "....", "xxxx", "----", "\\\\\\\\", "oooo", "++++")
 
 @dataclass(frozen=True)
 class Look:
-    """What tells a method apart.
+    """The look of a method in figures.
 
     Attributes:
-        colour: Of bars, lines and points.
+        colour: Colour of bars, lines and points.
         line: Style of lines.
-        marker: Of points.
-        hatch: Of bars; of methods that have to share a colour all but the first are hatched.
+        marker: Marker of points.
+        hatch: Hatch of bars; among methods that share a colour, all but the first have one.
     """
 
     colour: str

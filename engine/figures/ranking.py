@@ -126,7 +126,7 @@ def _draw_courses(
 
 
 def title_comparison(figure: Figure, results: Sequence[Results]) -> None:
-    """Write above a figure what all results have in common, and what it shows of how many seeds."""
+    """Write a title above a figure: the common setting of all results, the shown value, and the number of seeds."""
     settings = sorted({title_name(run.setting) for run in results})
     datasets = sorted({title_name(run.dataset) for run in results})
     scope = " · ".join([*(settings if len(settings) == 1 else []), *(datasets if len(datasets) == 1 else [])])

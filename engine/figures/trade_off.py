@@ -38,7 +38,7 @@ class _Point:
 
 
 def has_trade_off(runs: Sequence[tuple[str, Sequence[Results]]]) -> bool:
-    """Whether there is something to draw: several methods, of which one has counted what it computed."""
+    """Whether there is something to draw: several methods, and FLOPs of at least one of them."""
     return len(runs) > 1 and any(run.cost.total_flops > 0 for _, group in runs for run in group)
 
 
@@ -121,7 +121,7 @@ def _scale_costs(
 
 
 def _set_ticks(axes: Axes, ticks: list[float], zero: float | None, decades_per_inch: float) -> None:
-    """Set those ticks that keep apart, and one for a cost of 0, wherever that stands."""
+    """Set the ticks that do not overlap, and one for a cost of 0 at its position `zero`."""
     formatter = EngFormatter(sep="")
     kept = {} if zero is None else {zero: "0"}
     for tick in ticks:

@@ -60,13 +60,13 @@ def report(folder: Path, baseline: Path | None = None) -> tuple[str, bool]:
 
 
 def _comparable(before: Sequence[BenchScore], scores: Sequence[BenchScore]) -> list[BenchScore]:
-    """Without the benches whose runs did something else than those of the same name now."""
+    """Leave out the benches whose work differs from that of the bench of the same name now."""
     now = {score.bench.name: score.bench.work for score in scores}
     return [score for score in before if now.get(score.bench.name, score.bench.work) == score.bench.work]
 
 
 def _caveats(folder: Path, baseline: Path, scores: Sequence[BenchScore]) -> Iterator[str]:
-    """What a comparison leaves out, or compares with care, in one sentence each."""
+    """Yield one sentence for each bench, difference or version that limits the comparison."""
     stored = load_suite(baseline).benches
     now = {score.bench.name: score.bench.work for score in scores}
     others = [bench.name for bench in stored if now.get(bench.name, bench.work) != bench.work]

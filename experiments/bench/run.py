@@ -138,7 +138,7 @@ def _run_and_report(
 
 
 def _run(folder: Path, checked: Sequence[tuple[Bench, Options]], console: Console, at_once: int) -> None:
-    """Run what has no successful run yet, each in a process of its own, so that a crash is one failure."""
+    """Start all runs that have not succeeded yet, each in its own process, so that a crash is one failure."""
     runs = {
         Job(
             one.pair,

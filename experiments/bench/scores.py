@@ -1,4 +1,4 @@
-"""What the events of a suite's runs amount to: statistics of each bench, its failures, and the scores of the suite."""
+"""Scores from the events of a suite's runs: statistics and failures of each bench, and scores of the suite."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -45,16 +45,16 @@ def statistic_of(values: Sequence[float], *, trimmed: bool = False) -> Statistic
 
 @dataclass(frozen=True)
 class BenchScore:
-    """What the runs of one bench amount to.
+    """The score of one bench, computed from its runs.
 
     Attributes:
         bench: The bench.
         failed: Runs that failed, produced NaN, or did not run or end.
         problems: Why the bench does not pass, in short sentences; empty if it does.
         metrics: The statistic of each metric and cost over the runs that succeeded.
-        objective: The statistic of what ranks runs.
-        rate: That of the training rates, trimmed.
-        share: Whether the objective lies in [0, 1] and more is better, so that it counts in the quality.
+        objective: The statistic of the objective, which ranks runs.
+        rate: The statistic of the training rates, trimmed.
+        share: Whether the objective counts in the quality: it lies in [0, 1], and more is better.
     """
 
     bench: Bench
@@ -185,9 +185,9 @@ def quality(scores: Sequence[BenchScore]) -> float | None:
 
 
 def rate_ratios(scores: Sequence[BenchScore], baseline: Sequence[BenchScore]) -> dict[str, float]:
-    """Rate of each bench divided by that of the baseline: 0 if it has none here, left out if the baseline has none.
+    """Return the rate of each bench divided by that of the baseline: 0 without a rate here, left out without one there.
 
-    A rate is that of the runs that succeeded times their share, as in Milabench: a run that fails makes nothing faster.
+    A rate is multiplied by the share of successful runs, as in Milabench: a failed run makes nothing faster.
     """
     then = {score.bench.name: _useful_rate(score) for score in baseline}
     return {

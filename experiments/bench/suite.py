@@ -1,7 +1,7 @@
 """Suites: YAML files of benches, each of which is a pair with its options, seeds, weight and expectations.
 
-The design follows Milabench (Delaunay et al., "Introducing Milabench: Benchmarking Accelerators for AI", 2024): entries
-inherit from each other, those whose name begins with an underscore are not run, and tags select some of them.
+The design follows Milabench (Delaunay et al., "Introducing Milabench: Benchmarking Accelerators for AI", 2024). Entries
+inherit from each other, and tags select some of them. An entry is not run if its name begins with an underscore.
 """
 
 import difflib
@@ -81,7 +81,7 @@ class Bench:
 
     @property
     def pair(self) -> Pair:
-        """What it runs."""
+        """The setting and the method of the bench."""
         return Pair(self.setting, self.method)
 
     def lasting(self) -> "Bench":
@@ -96,7 +96,7 @@ class Bench:
 
     @property
     def work(self) -> tuple[object, ...]:
-        """What its runs do: benches of two suites compare only if this is the same."""
+        """The setting, method, options and seeds; benches of two suites compare only if these are equal."""
         return self.setting, self.method, dict(self.options), self.seeds
 
     @property
@@ -221,7 +221,7 @@ def _inherited(name: str, content: Mapping[str, Any], given: str, below: tuple[s
 
 
 def _merged(name: str, content: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """The options or the expectations of an entry and of all that it inherits from; those of the nearest one count."""
+    """Return the options or the expectations of an entry, merged with its ancestors'; the nearest one counts."""
     merged: dict[str, Any] = {}
     parent: str | None = name
     while parent is not None:

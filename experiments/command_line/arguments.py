@@ -21,7 +21,7 @@ ALIKE = 0.7
 MOST_RUNS = 100_000
 MOST_PROCESSES = 1024
 
-# Redwood's own commands that are words: what follows each, and what it does.
+# Redwood's own commands that are words: the arguments and the purpose of each.
 _OWN = {
     "resume": ("DIR", "go on with the run, comparison, sweep or bench in a folder"),
     "predict": ("DIR --dataset D", "write a table of what a finished run predicts for new samples"),
@@ -35,7 +35,7 @@ _OWN = {
 
 
 def commands() -> dict[str, tuple[str, str]]:
-    """What follows each word, and what it does: redwood's own commands, then those of branches."""
+    """Return, for each command, its arguments and its purpose: redwood's own commands, then those of branches."""
     return _OWN | {word: (command.follows, command.does) for word, command in branch_commands().items()}
 
 
@@ -48,12 +48,12 @@ def program() -> str:
 
 
 def invocation() -> str:
-    """What a user types to start the command line."""
+    """Return the words that start the command line, such as `python cli.py`."""
     return "python cli.py" if program() == "cli.py" else program()
 
 
 def usage_of(command: str) -> str:
-    """How a command is called, such as `python cli.py resume DIR`."""
+    """Return the usage of a command, such as `python cli.py resume DIR`."""
     return f"{invocation()} {command} {commands()[command][0]}".rstrip()
 
 
@@ -111,7 +111,7 @@ class CommandParser(OneSentenceParser):
 
 
 def whole(least: int, most: int) -> Callable[[str], int]:
-    """What reads a whole number from `least` to `most`."""
+    """Return a function that reads a whole number from `least` to `most`."""
 
     def read(text: str) -> int:
         if not least <= int(text) <= most:
@@ -123,7 +123,7 @@ def whole(least: int, most: int) -> Callable[[str], int]:
 
 
 def table_format(text: str) -> str:
-    """What `--table` takes: a format, and behind a colon the metric that the table is of."""
+    """Check a value of `--table`: a format, optionally followed by a colon and the metric of the table."""
     if text.partition(":")[0] not in ("latex", "markdown"):
         raise argparse.ArgumentTypeError(f"invalid choice: {text!r} (choose from latex, markdown, latex:METRIC)")
     return text
@@ -183,12 +183,12 @@ def parse_selection(
 
 
 def selection_names() -> list[str]:
-    """Names of the options that choose what to run, which no single run has."""
+    """Return the names of the options that choose the runs; a single run has none of these."""
     return [option.lstrip("-") for option in selection_parser()._option_string_actions]
 
 
 def refuse_absent_data(arguments: Sequence[str], *, or_image: bool = False) -> None:
-    """Raise `RedwoodError` for data that is not there, before seconds of imports that could read it.
+    """Raise `RedwoodError` for missing data at once, before the slow imports of libraries that read it.
 
     Args:
         arguments: The options of a run or of a command.
@@ -357,7 +357,7 @@ def _is_option(argument: str) -> bool:
 
 
 def _room(action: argparse.Action) -> float:
-    """How many values an option takes at most."""
+    """Return the largest number of values that an option takes."""
     if isinstance(action.nargs, int):
         return action.nargs
     return float("inf") if action.nargs == "*" else 1

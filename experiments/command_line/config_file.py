@@ -84,7 +84,7 @@ def load_config(path: Path, *, of_run: bool = False) -> dict[str, object]:
         of_run: Whether it has to be a file that a run has written.
 
     Raises:
-        RedwoodError: If the file is missing or is no such mapping, has an option that only a command line can have, or
+        RedwoodError: If the file is missing or no such mapping, has an option that only a command line can have, or
             was written by another version.
     """
     config = _mapping_in(path)
@@ -106,7 +106,7 @@ def load_config(path: Path, *, of_run: bool = False) -> dict[str, object]:
 
 
 def _mapping_in(path: Path) -> dict[str, Any]:
-    """What a configuration file holds; see `load_config` for the errors."""
+    """Read the options in a configuration file; see `load_config` for the errors."""
     if path.is_dir():
         raise RedwoodError(f"The configuration file {path} is a folder; name the file in it, {path / 'config.yaml'}.")
     try:
@@ -125,7 +125,7 @@ def _mapping_in(path: Path) -> dict[str, Any]:
 
 
 def _problem_of_line(key: str, value: object) -> str | None:
-    """What is wrong with a line of a configuration file; None if it sets one option, and holds no further ones."""
+    """Return the problem of a line of a configuration file; None if the line sets exactly one option."""
     parts = value if isinstance(value, list) else [value]
     if not key.isidentifier():
         return "is no name of an option; remove that line"

@@ -136,7 +136,7 @@ def _parser(pair: Pair, roots: Sequence[Chosen]) -> argparse.ArgumentParser:
         usage=f"%(prog)s {pair} [options]",
         add_help=False,
         allow_abbrev=False,
-        description=f"Options of {pair}; defaults stand in brackets.",
+        description=f"Options of {pair}; defaults stand in brackets. Where a name stands, FILE.py:Name may, too.",
         formatter_class=partial(argparse.RawDescriptionHelpFormatter, max_help_position=30),
     )
     add_selection(parser)
@@ -155,7 +155,10 @@ def _parser(pair: Pair, roots: Sequence[Chosen]) -> argparse.ArgumentParser:
 
 
 def _depth(cls: type[Any], name: str) -> int:
-    """How far above a class an option was declared first: what is special comes before what many have."""
+    """Return the distance from a class to its farthest base that declares the option.
+
+    Options are sorted by it, so that special options stand before common ones.
+    """
     return max(depth for depth, base in enumerate(cls.__mro__) if name in inspect.get_annotations(base))
 
 
@@ -170,7 +173,7 @@ _read: WeakKeyDictionary[type[Any], dict[str, FieldWrapper]] = WeakKeyDictionary
 
 
 def _argument(chosen: Chosen, wrapper: FieldWrapper, setting: type) -> dict[str, Any]:
-    """What argparse has to know of an option. It gets no default: what is not given is left to the class."""
+    """Return the arguments of `add_argument` for an option. It has no default there: the class sets the default."""
     made, kind = wrapper.arg_options, kinds_of(chosen.cls).get(wrapper.name)
     told = {"help": _help(chosen, wrapper.name, kind, setting), "dest": wrapper.name, "default": argparse.SUPPRESS}
     if "action" in made:  # of a switch, which has a second name: --quiet and --noquiet
@@ -232,7 +235,7 @@ def check_arguments(pairs: list[Pair], arguments: list[str], beside: Sequence[st
 
 
 def owners_under(pairs: Iterable[Pair]) -> Callable[[str], list[str]]:
-    """What tells, of an option by its name, which parts of some pairs have it: `--stream rotated`."""
+    """Return a function that maps an option's name to the parts with this option, such as `--stream rotated`."""
     classes = dict.fromkeys((cls, pair.load()[0]) for pair in pairs for cls in (*pair.load(), Run))
 
     def owners(option: str) -> list[str]:

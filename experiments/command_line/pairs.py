@@ -41,15 +41,15 @@ class Pair:
 
 @functools.cache  # a comparison asks for the same few names again and again
 def _load(get: Callable[[str], T], name: str, folder: str) -> T:
-    """What a name stands for; that of a file may be relative to the current folder."""
+    """Load the object that a name stands for; a file's path may be relative to the current folder."""
     return get(name)
 
 
 def select_pairs(settings: str, methods: str, arguments: Sequence[str] = ()) -> tuple[list[Pair], list[str]]:
-    """The pairs that two comma lists (or `all`) stand for.
+    """Return the pairs that two comma lists (or `all`) stand for.
 
-    Of several settings, those are left out that lack an option which another one has and which is given: `--dataset`
-    says that environments are not meant, and `--env` that data sets are not.
+    A setting is left out if it lacks a given option that another setting has. So `--dataset` leaves out environments,
+    and `--env` leaves out data sets.
 
     Args:
         settings: Keys of settings.
@@ -86,7 +86,10 @@ def _used_options(setting: type[Setting]) -> set[str]:
 
 
 def _with_options(pairs: list[Pair], arguments: Sequence[str]) -> tuple[list[Pair], list[str]]:
-    """Those of the pairs that have all given options which a setting of one of them has; and why the others are not."""
+    """Split the pairs by the given options: pairs whose setting or method knows all of them, and reasons for the rest.
+
+    Options that no setting of the pairs knows are ignored. If no pair is left, all pairs are returned, without reasons.
+    """
     given = option_names(arguments)
     of_settings = {pair.setting: _used_options(pair.load()[0]) for pair in pairs}
     of_methods = {pair.method: all_options(pair.load()[1], pair.load()[0]) for pair in pairs}

@@ -1,4 +1,4 @@
-"""Code that a file names runs only if the user has named it, too, or says that the file is to be trusted.
+"""Trust in files: code that a file names runs only if the user names it, too, or trusts the file.
 
 The import itself refuses the rest (`redwood.core.imports`). Here it is told before anything has begun, and by its
 option.
@@ -20,27 +20,27 @@ from redwood.settings import SETTINGS
 from redwood.settings.data.table import DATASETS
 from redwood.settings.data.table import ENTRY_POINTS as DATASET_GROUP
 
-# Options whose texts are no references: columns, labels, and paths. Of an option that is not here, none is forgotten:
-# it is refused what looks like code.
+# Options whose texts are no references: columns, labels, and paths. An option that is missing here is safe: texts that
+# look like code are refused.
 TEXTS = {"project", "target_column", "task_column", "time_column", "slices", "extends"} | {
     *("data_dir", "buffer_dir", "run_dir", "library", "reference", "weights", "backbone_weights"),
     *("stream_file", "concepts"),
 }
 # Data may come from Hugging Face: its package runs no code of a data set from version 4 on. These options are for code.
 _HUGGING_FACE, _CODE = "hf:", ("setting", "method", "env")
-# What stands before a colon that names no code: a kind of data set or of environment.
+# Prefixes with a colon that name no code: a kind of data set or of environment.
 _KINDS = ("continuum:", "drift_regression:", "supervised:")
-# Options for networks, which may have arguments or be of timm: what stands behind the colon is numbers or a name.
+# Options for networks. A network may have arguments or be of timm: then numbers or a name stand behind the colon.
 _OF_NETWORKS, _NETWORKS = ("model", "expert_models", "backbone"), ("timm:",)
 
 
 def refuse_untrusted(options: Mapping[str, object], source: Path, option: str) -> None:
-    """Refuse options of a file that name code, or a YAML file that does.
+    """Refuse options of a file that name code, or a YAML file that names code.
 
     Args:
-        options: By name; texts, or lists of these.
+        options: The options by name; texts, or lists of these.
         source: The file that they come from.
-        option: How the file was given on the command line.
+        option: The option that gave the file on the command line.
 
     Raises:
         UsageError: If one names code.
@@ -61,7 +61,7 @@ def refuse_untrusted(options: Mapping[str, object], source: Path, option: str) -
 
 
 def _data_sets_in(file: Path) -> Iterable[str]:
-    """The data sets that a YAML file of tasks or concepts names; none if it is no such file, which a run tells."""
+    """Yield the data sets in a YAML file of tasks or concepts; none if it is not such a file: the run reports that."""
     try:
         content = read_yaml(read_text(file))
     except (OSError, ValueError, yaml.YAMLError):
@@ -77,11 +77,11 @@ def _data_sets_in(file: Path) -> Iterable[str]:
 
 
 def names_code(text: str, option: str = "") -> bool:
-    """Whether an option's value names code beside redwood's own and that of installed packages' entry points.
+    """Whether an option's value names code other than redwood's own and the entry points of installed packages.
 
     Args:
         text: The value.
-        option: The option, without dashes, which decides what may stand before a colon.
+        option: The option, without dashes; it decides which prefixes with a colon are allowed.
     """
     no_data = option in (*_CODE, *_OF_NETWORKS)
     wholes = [whole for whole in text.split(",") if no_data or not whole.strip().startswith(_HUGGING_FACE)]
@@ -93,7 +93,7 @@ def _is_code(name: str, option: str) -> bool:
         return False
     for kind in _KINDS:
         name = name.removeprefix(kind)
-    # The name of a file alone is an error, which names what is in it: for that the file is run.
+    # The path of a file alone is an error. Its message names the content of the file, so the file is run.
     if (not is_reference(name) and ".py:" not in name) or is_own(name):
         return False
     tables = (
@@ -109,7 +109,7 @@ def _texts(value: object) -> Iterable[str]:
 
 
 def options_of(arguments: Iterable[str]) -> dict[str, list[str]]:
-    """What command-line arguments give each option, by its name, with as many values as there are."""
+    """Return the values of each option among command-line arguments, by the option's name."""
     given: dict[str, list[str]] = {}
     name = ""
     for argument in arguments:

@@ -1,4 +1,4 @@
-"""Which launcher the options ask for."""
+"""The choice of the launcher by the options."""
 
 import argparse
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from redwood.experiments.launchers.slurm import Slurm, parse_resources
 
 @dataclass(frozen=True)
 class LaunchOptions:
-    """How several runs are to be run.
+    """The options of the launcher of several runs.
 
     Attributes:
         launcher: `here`, `pool` or `slurm`; None chooses one of the first two.
@@ -50,10 +50,10 @@ class LaunchOptions:
 
 
 def launch_options(chosen: argparse.Namespace) -> LaunchOptions:
-    """What the options of the command line say.
+    """Read the launcher's options from the command line.
 
     Raises:
-        UsageError: If they contradict each other.
+        UsageError: If the options contradict each other.
     """
     if chosen.launcher == "here" and chosen.jobs not in (None, 1):
         raise UsageError(f"--launcher here runs one job after the other; leave --jobs {chosen.jobs} out.")

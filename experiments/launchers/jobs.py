@@ -1,4 +1,4 @@
-"""One run of a comparison: what the process that does it needs to know, and how it ended."""
+"""One run of a comparison: its options for the process that runs it, and its outcome."""
 
 import gc
 import re
@@ -29,7 +29,7 @@ CLASS_ORDER_SEED = "--class_order_seed"  # the option of a run by which a compar
 
 @dataclass(frozen=True)
 class Failure:
-    """How a run failed.
+    """The failure of a run.
 
     Attributes:
         reason: One sentence for the user.
@@ -81,7 +81,7 @@ class Job:
 
     @property
     def repeat(self) -> str:
-        """Which of the runs of its pair it is."""
+        """The seed and the class order of the run, in words."""
         order = dict(zip(self.arguments, self.arguments[1:], strict=False)).get(CLASS_ORDER_SEED)
         return f"seed {self.seed}" if order is None else f"seed {self.seed}, class order {order}"
 
@@ -123,7 +123,7 @@ class Job:
         self._failure_file.unlink(missing_ok=True)
 
     def outcome(self) -> Results | Failure | None:
-        """How the run has ended, in whatever process; None if it has not.
+        """Return the results or the failure of the run, whichever process ran it; None if it has not ended.
 
         Raises:
             DataError: If the file of its results is damaged.
@@ -201,7 +201,7 @@ def run_job(job: Job) -> Outcome:
 
 
 def options_of(job: Job) -> Options:
-    """What the options of a job make.
+    """Build the setting, the method and the run from the options of a job.
 
     Raises:
         RedwoodError: If a value is out of range or contradicts the setting.
@@ -226,7 +226,7 @@ def options_of(job: Job) -> Options:
 
 
 def outcome_of_error(job: Job, error: Exception | SystemExit) -> Failure | Elsewhere:
-    """What the error means that has ended a job; a failure is printed, and written to the folder of the job."""
+    """Turn the error that ended a job into its outcome; print a failure, and write it to the job's folder."""
     if isinstance(error, ElsewhereError):
         return Elsewhere(str(error))
     if isinstance(error, RedwoodError):
@@ -241,7 +241,7 @@ def outcome_of_error(job: Job, error: Exception | SystemExit) -> Failure | Elsew
 
 
 def _in_one_line(error: BaseException) -> str:
-    """The error in one line; the error of one of several workers is a text that ends in that worker's traceback."""
+    """Return the error in one line; with several workers, the text of an error ends in the worker's traceback."""
     lines = [line.rstrip() for line in str(error).splitlines() if line.strip()]
     if lines and isinstance(error, WorkerCrashedError):
         return next((line for line in reversed(lines) if re.match(r"[\w.]+(:|$)", line)), lines[-1])

@@ -1,4 +1,4 @@
-"""What all launchers have in common: they run jobs, as many at once as there is room for."""
+"""The base of all launchers: they run jobs, as many at once as there is room for."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol, Self

@@ -1,4 +1,4 @@
-"""What a comparison was asked for, as a file in its folder, so that it can be gone on with."""
+"""The plan of a comparison: a file in its folder, from which the comparison can be resumed."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -58,12 +58,12 @@ class ComparisonPlan:
 
     Attributes:
         folder: Where it is written; each run has a folder in it.
-        pairs: What to compare, by names that lead to the same classes from wherever it is resumed.
+        pairs: The pairs to compare, by names that lead to the same classes in any folder that it is resumed from.
         arguments: Options of the command line; each pair takes its own.
         n_seeds: Seeds per pair, which follow each other.
         n_orders: Orders of the classes, drawn from the seeds 0, 1, ...; each is run with `n_seeds` seeds of its own.
             None: each run draws its order from its seed. Settings without classes have none.
-        tuning_cost: What the sweep has cost that has chosen the arguments; None if none has.
+        tuning_cost: The cost of the sweep that has chosen the arguments; None if no sweep has.
     """
 
     folder: Path
@@ -172,7 +172,7 @@ class ComparisonPlan:
                 RunFolder(job.folder, resume=True, options_file="the comparison").check(config, data)
 
     def _options(self, parsed: list[Options | RedwoodError]) -> Iterator[Options]:
-        """Those of each run, in the order of `jobs`."""
+        """Yield the options of each run, in the order of `jobs`."""
         for pair, options in zip(self.pairs, parsed, strict=True):
             if isinstance(options, Options):
                 for seed, order in self._repeats(pair, options):
@@ -183,8 +183,8 @@ class ComparisonPlan:
     def _repeats(self, pair: Pair, options: Options) -> list[tuple[int, int | None]]:
         """The seed and the seed of the class order of each run of a pair.
 
-        No two class orders share a seed. If they did, what a seed does to a method would be in the mean of each order,
-        and the orders would not be independent.
+        No two class orders share a seed. A shared seed would affect the mean of each order, so the orders would not be
+        independent.
         """
         first = options.setting.seed
         if self.n_orders is None or not has_class_order(pair, self.arguments):
@@ -220,7 +220,7 @@ class ComparisonPlan:
 
 
 def has_class_order(pair: Pair, arguments: Sequence[str]) -> bool:
-    """Whether the stream that the arguments choose for a pair has an order of classes that a seed can draw."""
+    """Whether the stream that the arguments choose for a pair can draw its class order from a seed."""
     chosen = choose(pair.load()[0], given_texts(arguments))
     return any("class_order_seed" in option_fields(part.cls) for part in chosen.all())
 

@@ -1,4 +1,4 @@
-"""The file that names the work of a folder, such as `comparison.yaml`, from which that work is gone on with."""
+"""The plan file of a folder, such as `comparison.yaml`: it describes the work there, so that it can be resumed."""
 
 from collections.abc import Collection
 from pathlib import Path

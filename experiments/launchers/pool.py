@@ -36,12 +36,13 @@ _ORPHAN_ENDED = (
 class Pool:
     """Processes, as many as there is room for, each of which does one job at a time.
 
-    They are copies of a server that has imported the libraries, unless a job may use another device than the CPU: a
-    copy of a process that has opened one could not. Each pool has its own server, which ends with its `with` block.
+    If all jobs use the CPU, the processes are copies of a server that has imported the libraries. A copy of a process
+    that has opened another device could not use that device. Each pool has its own server, which ends with its `with`
+    block.
 
-    A process that ends while it has a job, by whatever signal or exit, fails this job alone: another process takes its
-    place. `concurrent.futures` would give up all jobs then. After an unforeseen failure a process is replaced, too. If
-    the server is killed, its copies go on; another server makes those that are still to come.
+    If a process ends during a job, by any signal or exit, only this job fails; another process takes its place.
+    `concurrent.futures` would give up all jobs then. After an unforeseen failure a process is replaced, too. If the
+    server is killed, its copies go on; another server makes the next ones.
     """
 
     def __init__(self, resources: Resources) -> None:
@@ -154,7 +155,7 @@ class _Process:
             self.pipe.send((replace(job, devices=_devices(taken)), run_job))
 
     def signs_of_end(self) -> list[Any]:
-        """What is ready when its job has ended, or it has."""
+        """Return the objects to wait for: one is ready when the job or the process has ended."""
         return [self.pipe] if self._is_orphan() else [self.pipe, self.process.sentinel]
 
     def _is_orphan(self) -> bool:

@@ -1,4 +1,4 @@
-"""How many runs this machine can do at once."""
+"""The number of runs that this machine can do at once."""
 
 import os
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class Resources:
 
     @property
     def free(self) -> int:
-        """How many places nobody has taken."""
+        """The number of free places."""
         return len(self._free)
 
     def take(self, width: int) -> list[int | None] | None:
@@ -68,7 +68,7 @@ def find_resources(run: Run, jobs: int | None) -> Resources:
 
 
 def resources_needed(run: Run, workers: int) -> int:
-    """How many cores or GPUs a run takes: one per worker; on the CPU, one per thread of each worker."""
+    """Return the number of cores or GPUs of a run: one per worker; on the CPU, one per thread of each worker."""
     return workers * max(run.threads, 1) if device_type(run.accelerator) == "cpu" else workers
 
 

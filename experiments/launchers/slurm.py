@@ -116,9 +116,9 @@ class Slurm:
                 time.sleep(POLL_S)
 
     def _room(self, known: bool) -> int:
-        """How many jobs may be submitted now.
+        """Return the number of jobs that may be submitted now.
 
-        Jobs that are known from the start are submitted as arrays, and SLURM keeps to the cap within each array.
+        Jobs that are known from the start are submitted as arrays; SLURM applies the limit within each array.
         """
         if known:
             return LARGEST_ARRAY if not self._submitted or self._at_once is None else 0
@@ -164,7 +164,7 @@ class Slurm:
                 yield job, outcome
 
     def _given_back(self, record: Any) -> Outcome | None:
-        """What the job of SLURM has returned: that another process has the run; or an error of its own."""
+        """Return the outcome that the SLURM job returned: another process has the run, or the job failed."""
         if not record.paths.result_pickle.exists():
             return None
         try:
@@ -174,7 +174,7 @@ class Slurm:
         return outcome
 
     def _failure(self, job: Job, record: Any) -> Failure | None:
-        """How the job has failed, if it has been out of the queue for long without an outcome."""
+        """Return a failure if the job left the queue long ago and has no outcome."""
         if time.monotonic() - self._gone.get(job, time.monotonic()) < GONE_S:
             return None
         failure = Failure(

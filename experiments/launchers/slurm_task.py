@@ -1,4 +1,4 @@
-"""What a job of SLURM does: one run, which saves itself when SLURM asks for an end, and goes back to the queue."""
+"""The task of a SLURM job: one run. When SLURM asks it to end, it saves its state and goes back to the queue."""
 
 import os
 import signal

@@ -18,14 +18,14 @@ def serve(pipe: Connection, environment: Mapping[str, str]) -> None:
 
     The output of a job, a crash of the interpreter included, is appended to its log.
 
-    The process leads a group of its own: Ctrl-C on the terminal reaches its parent alone, which decides, and all
-    processes that a job has started can be ended together with it. Until then, interrupts are blocked. It ends at once
-    when its parent ends.
+    The process leads its own process group. So Ctrl-C on the terminal reaches only its parent, which decides; and the
+    process can be ended together with all processes that a job has started. Until then, interrupts are blocked. The
+    process ends at once when its parent ends.
 
     Args:
         pipe: Brings each job, a function that runs it, and takes the outcome.
-        environment: All variables of its environment. What libraries read when they are imported, as the number of
-            threads, counts only if the server that it is a copy of has it, too.
+        environment: All variables of its environment. Libraries read some of them on import, such as the number of
+            threads; these count only if the process's server has them, too.
     """
     os.setsid()
     job = None

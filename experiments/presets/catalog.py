@@ -17,7 +17,7 @@ _NEAREST = 3
 
 @dataclass(frozen=True)
 class Reached:
-    """What runs of this preset have reached here.
+    """The results of this preset's runs in redwood.
 
     Attributes:
         mean: Mean of the metric over the seeds, in percent.

@@ -52,7 +52,7 @@ COSTS = {
 }
 _COLUMNS = ("incr.", "forget", "BWT", "FWT", "online")
 # Columns that only some comparisons have: transfer to the last task, if there are independent models; compute; and
-# the FLOPs of the sweep that has chosen the options.
+# the FLOPs of the sweep for the options.
 _LAST, _COMPUTE, _TUNING = "last", "FLOPs", "tuning"
 _LEAST = 6  # letters of a line of a method's name
 
@@ -190,7 +190,7 @@ def _traded(rows: Sequence[PairResults]) -> dict[str, Efficiency]:
 
 
 def significance_note(found: Significance) -> str:
-    """What the marks of the methods under a setting mean, and what the runs cannot show; empty for one method."""
+    """Explain the marks of the methods under a setting, and the limits of the runs; empty for one method."""
     if not found.differences:
         return ""
     shown = [f"{MARKS[mark]} {mark}" for mark in MARKS if mark in found.marks.values()]

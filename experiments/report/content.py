@@ -1,4 +1,4 @@
-"""What a report shows, as plain values that its page holds as JSON."""
+"""The content of a report, as plain values that its page holds as JSON."""
 
 import math
 import time
@@ -64,7 +64,7 @@ def content_of(sources: Sequence[Source]) -> Content:
 
 
 def _compared(entry: Entry, efficiency: Mapping[str, Efficiency], tests: Mapping[str, Significance]) -> Content:
-    """What a pair is beside the others of its setting."""
+    """Return a pair's place among the pairs of its setting: Pareto front, mark, interval and p-value."""
     if not entry.runs:
         return {}
     test = tests[entry.setting]
@@ -84,7 +84,7 @@ def _title(sources: Sequence[Source], settings: list[str], methods: list[str]) -
 
 
 def _setting(name: str, entries: Sequence[Entry], test: Significance | None) -> Content:
-    """What all runs under a setting have in common; of a setting without a finished run, its name."""
+    """Return the values that all runs under a setting share; few if no run is finished."""
     runs = [run.results for entry in entries for run in entry.runs]
     if not runs:
         return {"name": name, "measure": _measure(ACCURACY, lower=False), "metrics": list(ACCURACY.metrics)}
@@ -187,7 +187,7 @@ def _spread(runs: Sequence[Results], read: Callable[[Results], Vector]) -> list[
 
 
 def _lost(run: Results) -> Vector:
-    """How much worse each task (T,) is at the end than it was at its best since it was trained; NaN if never again."""
+    """Return the loss of each task (T,) from its best score since its training to the end; NaN without such a score."""
     if run.num_phases == 1 or run.tasks_seen(0) == len(run.accuracy_matrix[0]):  # each phase trains on all tasks
         return np.empty(0)
     gains = -run.learned if run.lower_is_better else run.learned
@@ -242,7 +242,7 @@ def _test_curves(found: Sequence[Evaluations], name: str) -> Content | None:
 
 
 def _source(source: Source) -> Content:
-    """What reproduces a folder: its command, its options, and the software."""
+    """Return the facts that reproduce a folder: its command, its options, and the software."""
     versions: dict[str, dict[str, None]] = {}
     for run in source.runs:
         for name, version in run.results.versions.items():
@@ -271,7 +271,7 @@ def _shown(folder: Path) -> str:
 
 
 def _spans(entries: Sequence[Entry], settings: list[str], methods: list[str]) -> list[list[float]]:
-    """When each run began and ended, in seconds since the first one began: setting, method, seed, begin, end."""
+    """Return setting, method, seed, begin and end of each run; times are in seconds since the first run began."""
     runs = [(entry, run) for entry in entries for run in entry.runs]
     if len(runs) < 2:
         return []

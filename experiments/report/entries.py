@@ -1,4 +1,4 @@
-"""Which runs of several folders are of one pair, and what tells pairs of the same names apart."""
+"""Runs of several folders, grouped into pairs; labels tell pairs of the same names apart."""
 
 import json
 from collections import Counter
@@ -13,8 +13,8 @@ from redwood.engine.run import Run
 from redwood.experiments.report.source import FinishedRun, Source
 from redwood.settings import SETTINGS, get_setting
 
-# Entries of a configuration that do not tell pairs apart: names, what each run has a value of its own of, and what its
-# stream drew; and how a run is carried out.
+# Entries of a configuration that do not tell pairs apart: names, values of one run, draws of its stream, and options of
+# the machine.
 _OF_EACH_RUN = {"setting", "method", "seed", "class_order", "class_order_seed", "extends", "task_list", "task_physics"}
 _OF_THE_MACHINE = all_options(Run) - {"precision"}
 _MAX_VALUE, _MAX_OPTIONS = 24, 4  # letters of a value in a label, and options in it
@@ -48,7 +48,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class _Part:
-    """What one folder has of a pair."""
+    """The runs of a pair in one folder."""
 
     source: int
     setting: str
@@ -106,7 +106,7 @@ def _parts(number: int, source: Source) -> Iterable[_Part]:
 
 
 def _options(run: FinishedRun) -> Options:
-    """What decides the numbers of a run beside its seed."""
+    """Return the options that decide the results of a run, besides its seed."""
     return {name: value for name, value in run.results.options.items() if name not in _OF_EACH_RUN | _OF_THE_MACHINE}
 
 
@@ -140,7 +140,7 @@ def _labelled(joined: Sequence[tuple[list[_Part], str]]) -> list[Entry]:
 
 
 def _numbered(entries: Sequence[Entry]) -> list[Entry]:
-    """The entries with a number behind labels that are still the same, such as of a pair that failed in one folder."""
+    """Add a number to labels that are still equal, such as the labels of a pair that failed in one folder."""
     seen: Counter[tuple[str, str]] = Counter()
     kept = []
     for entry in sorted(entries, key=lambda entry: not entry.runs):
@@ -152,13 +152,13 @@ def _numbered(entries: Sequence[Entry]) -> list[Entry]:
 
 
 def _setting_options(setting: str) -> set[str]:
-    """Options that belong to a setting; of one in a file, which is not imported, those that built-in ones have."""
+    """Return the options of a setting. A setting in a file is not imported: it gets those of all built-in settings."""
     names = [setting] if setting in SETTINGS else list(SETTINGS)
     return set().union(*(all_options(get_setting(name), get_setting(name)) for name in names))
 
 
 def _tell_apart(names: Sequence[str], options: Sequence[Options]) -> list[str]:
-    """The names, with the options in brackets that are not the same in all entries of that name."""
+    """Return the names, each with the options in brackets that differ between entries of that name."""
     labels = []
     for name, own in zip(names, options, strict=True):
         others = [other for twin, other in zip(names, options, strict=True) if twin == name and other]

@@ -15,7 +15,7 @@ from redwood.engine.significance import BEST, LEVEL, SIMILAR, Mark, Significance
 from redwood.settings.scores.measure import Measure
 from redwood.settings.scores.results import mean_and_std
 
-# Of LaTeX, the characters that mean something, and what stands for them.
+# The special characters of LaTeX, and their replacements.
 _ESCAPES = {c: f"\\{c}" for c in "&%$#_{}"} | {"\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\^{}"}
 _MISSING, _FAILED = "--", "failed"
 _SHORT = {"average_incremental": "incremental", "backward_transfer": "BWT", "forward_transfer": "FWT"}

@@ -1,4 +1,4 @@
-"""What a report is made of: the finished runs in a folder, what failed there, and the command that repeats them."""
+"""The sources of a report: finished runs in a folder, failures, and the command that repeats the runs."""
 
 import shlex
 from collections.abc import Iterable
@@ -113,12 +113,12 @@ def _command_of_run(results: Results) -> str:
 
 
 def _is_record(value: object) -> bool:
-    """Whether an entry of a configuration tells what the stream was, and is no option."""
+    """Whether an entry of a configuration describes the stream, and is not an option."""
     return isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, dict) for item in value))
 
 
 def _defaults(setting: str, method: str) -> dict[str, object]:
-    """The defaults of the options of a pair; none of a pair whose code would have to be run to know them."""
+    """Return the defaults of the options of a pair; none if they are known only by running the user's code."""
     if ":" in setting + method:
         return {}
     try:

@@ -1,4 +1,4 @@
-"""Make a report small: what needs the most room and tells the least is thinned out first, and the page says so."""
+"""Make a report small: large values of little information are thinned out first, and the page says so."""
 
 import json
 from collections.abc import Callable, Sequence

@@ -63,7 +63,7 @@ def pair_of(config: Mapping[str, object]) -> Pair:
 
 
 def plain_options(saved: SavedRun, given: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """The options of a run, but for the setting, the method, those from Python, and those that are given anew."""
+    """Return the options of a run without the setting, the method, options from Python, and options given anew."""
     own = flat(saved.config, dict.fromkeys(("setting", "method", "extends"), "") | dict(given or {}))
     return {name: value for name, value in own.items() if not is_marked(value)}
 

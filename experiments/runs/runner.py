@@ -48,10 +48,10 @@ class TerminatedRun(Stopped):
 
 
 def new_run_dir(label: str) -> Path:
-    """A folder under `runs/` that does not exist yet, named by the time and what is run.
+    """Return the path of a new folder under `runs/`, named by the time and the label.
 
     Raises:
-        UsageError: If a launcher has started several processes, each of which would find another one.
+        UsageError: If a launcher has started several processes: each would find another folder.
     """
     count = launched_processes()
     if count > 1:

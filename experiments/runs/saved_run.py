@@ -1,4 +1,4 @@
-"""What the folder of a run holds: its options, and the last checkpoint between two phases."""
+"""The content of a run's folder: its options, and the last checkpoint between two phases."""
 
 import os
 from pathlib import Path
@@ -18,16 +18,16 @@ EXPORTED = "model.safetensors"
 
 
 class SavedRun(NamedTuple):
-    """What the folder of a run holds.
+    """The content of a run's folder.
 
     Attributes:
         folder: The folder.
         config: The options, as in `config.yaml`, those of parts nested.
         state: The content of the last checkpoint between two phases.
-        signature: What the method saw of the setting.
-        identity: Drawn when the run was created.
+        signature: The setting as the method saw it.
+        identity: The random identity of the run, drawn when the run was created.
         log: The content of its `metrics.csv` until the checkpoint.
-        data: What its stream was made of, as plain values; empty if that is not known.
+        data: The description of the stream's data, as plain values; empty if it is not known.
     """
 
     folder: Path
@@ -50,7 +50,7 @@ class SavedRun(NamedTuple):
 
     @property
     def phases_planned(self) -> int:
-        """What `phases_learned` is once the run is over."""
+        """The value of `phases_learned` at the end of the run."""
         return self.signature.num_phases + int(self.state["phases_before"])
 
 

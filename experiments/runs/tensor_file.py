@@ -74,7 +74,7 @@ def write_state(state: State, path: Path, prefix: str = "") -> None:
 
 
 def _place_of_seal(header: bytes) -> int:
-    """Where the hash begins; -1 if there is none. A text in the structure has its quotes escaped."""
+    """Return the position of the hash; -1 if there is none. Texts in the structure have their quotes escaped."""
     found = re.search(f'"{SEAL}":"[0-9a-f]{{{len(_UNSEALED)}}}"'.encode(), header)
     return -1 if found is None else found.end() - 1 - len(_UNSEALED)
 

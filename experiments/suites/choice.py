@@ -1,7 +1,7 @@
 """Read a suite, in the format of `bench`, and choose the options of the methods of `--method`.
 
-The parts of a method may come in any order. A method without an entry of its own has the options of the entry of its
-agent that shares most parts with it.
+The parts of a method may come in any order. A method without its own entry gets the options of another entry of its
+agent: the one that shares most parts with it.
 """
 
 import difflib

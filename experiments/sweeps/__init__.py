@@ -1,1 +1,1 @@
-"""Sweeps: many trials of one pair with other options, of which the best on held-out samples is run on all seeds."""
+"""Sweeps: many trials of one pair with other options; the best one on held-out samples is run on all seeds."""

@@ -1,4 +1,4 @@
-"""Which options a sweep may try, and which values of them the pair takes."""
+"""Checks of a sweep: the options that it may try, and the values that the pair accepts."""
 
 import argparse
 import contextlib
@@ -26,7 +26,7 @@ DEFAULT_TRIALS = 20
 
 
 def make_space(pair: Pair, arguments: Sequence[str], written: Mapping[str, Written]) -> Space:
-    """What a sweep of a pair tries.
+    """Return the search space of a sweep of a pair.
 
     Args:
         pair: The pair.
@@ -34,8 +34,8 @@ def make_space(pair: Pair, arguments: Sequence[str], written: Mapping[str, Writt
         written: The swept options and their values, as the user wrote them.
 
     Raises:
-        UsageError: If the pair has no such option, or it is given beside the sweep, decides what is learned instead of
-            how, or has no such values.
+        UsageError: If the pair has no such option or value. Also if a swept option is given as a plain option, too, or
+            decides what is learned instead of how.
         RedwoodError: If the pair refuses a value.
     """
     actions, roots = _known(pair, arguments, written)
@@ -59,7 +59,7 @@ def used(pair: Pair, arguments: Sequence[str], parameters: Mapping[str, Value]) 
 
 
 def count_trials(space: Space, wanted: int | None) -> int:
-    """How many configurations a sweep tries: `wanted`, or `DEFAULT_TRIALS` if there are so many.
+    """Return the number of configurations to try: `wanted`; by default `DEFAULT_TRIALS`, or all if there are fewer.
 
     Raises:
         UsageError: If there are fewer than `wanted`.
@@ -73,7 +73,7 @@ def count_trials(space: Space, wanted: int | None) -> int:
 def _known(
     pair: Pair, arguments: Sequence[str], written: Mapping[str, Written]
 ) -> tuple[dict[str, argparse.Action], dict[str, type]]:
-    """The options of a pair, those of parts that the sweep chooses included, and the class that brings each of them."""
+    """Return the options of a pair, with those of parts that the sweep chooses; and the class of each option."""
     listed = {name: values.split(",") if isinstance(values, str) else values for name, values in written.items()}
     chosen = [[f"--{name}={value}"] for name, values in listed.items() for value in values]
     actions: dict[str, argparse.Action] = {}

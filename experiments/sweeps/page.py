@@ -74,7 +74,7 @@ def source_of_sweep(folder: Path) -> Source:
 
 
 def _content(found: Mapping[str, Any]) -> dict[str, Any]:
-    """What a page shows of a sweep."""
+    """Return the content of a sweep's page."""
     measure = MEASURES.get(found["measure"], ACCURACY)
     kept = (
         "protocol",

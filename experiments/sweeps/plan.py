@@ -1,4 +1,4 @@
-"""What a sweep was asked for, as a file in its folder, so that it can be gone on with."""
+"""The plan of a sweep: a file in its folder, from which the sweep can be resumed."""
 
 import re
 from dataclasses import asdict, dataclass
@@ -52,7 +52,7 @@ class SweepPlan:
 
     Attributes:
         folder: Where it is written; each trial has a folder in it.
-        pair: What to run, by names that lead to the same classes from wherever it is resumed.
+        pair: The pair to run, by names that lead to the same classes in any folder that it is resumed from.
         arguments: Options of the command line that all trials and the best configuration share.
         n_seeds: Seeds that the best configuration is run with.
         n_orders: Orders of the classes, with `n_seeds` seeds each; None: each run draws one from its seed.
@@ -61,7 +61,7 @@ class SweepPlan:
         in_round: Trials that are chosen together.
         protocol: `ALL_TASKS`, or `first_2_tasks` and the like.
         objectives: `SCORE`, or that and `FLOPS`.
-        validation: The share of samples that trials hold out beside what `arguments` say; None: nothing is added.
+        validation: The share of samples that trials hold out in addition to `arguments`; None: nothing is added.
         phases: Phases that a trial trains.
         measure: Key of the measure of the score.
     """
@@ -98,7 +98,7 @@ class SweepPlan:
 
     @property
     def directions(self) -> list[str]:
-        """What Optuna does with each objective."""
+        """The direction of each objective for Optuna: `minimize` or `maximize`."""
         of_score = "minimize" if self.lower_is_better else "maximize"
         return [of_score if name == SCORE else "minimize" for name in self.objectives]
 
@@ -182,7 +182,7 @@ def refuse_without_score(pair: Pair) -> None:
 
 
 def held_out_share(options: Options, arguments: list[str]) -> float | None:
-    """The share of samples that trials have to hold out beside what the user says; None: nothing has to be added.
+    """Return the share of samples that trials hold out in addition to the user's options; None: add no share.
 
     Args:
         options: The options of a trial.
@@ -205,11 +205,12 @@ def held_out_share(options: Options, arguments: list[str]) -> float | None:
 
 
 def phases_of(protocol: str, num_phases: int, pair: Pair) -> int:
-    """How many phases a trial trains under a protocol.
+    """Return the number of phases that a trial trains under a protocol.
 
     Args:
-        protocol: `ALL_TASKS`, or `first_2_tasks` and the like: options are chosen on the first tasks, and then kept for
-            the whole stream (Chaudhry et al., "Efficient lifelong learning with A-GEM", ICLR 2019, section 2).
+        protocol: `ALL_TASKS`, or a number of tasks as in `first_2_tasks`. Then options are chosen on the first tasks,
+            and kept for the whole stream (Chaudhry et al., "Efficient lifelong learning with A-GEM", ICLR 2019,
+            section 2).
         num_phases: Phases of the stream.
         pair: The pair, for messages.
 

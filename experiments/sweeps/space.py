@@ -1,4 +1,4 @@
-"""What a sweep tries: for each option a range of numbers, or a list of values, as the user writes them."""
+"""The search space of a sweep: for each option a range of numbers or a list of values, as the user writes them."""
 
 import math
 import re

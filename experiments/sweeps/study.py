@@ -1,4 +1,4 @@
-"""The trials of a sweep in Optuna's journal: which there are, how they ended, and which come next."""
+"""The trials of a sweep in Optuna's journal: past trials, their ends, and the choice of the next ones."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,15 +27,15 @@ def require_optuna() -> None:
 
 @dataclass(frozen=True)
 class Ending:
-    """How a trial ended.
+    """The end of a trial.
 
     Attributes:
         state: `COMPLETE`, `PRUNED` (it ended early) or `FAILED`.
-        values: What is optimised, one number for each objective; empty unless it is complete.
+        values: The value of each objective; empty unless the trial is complete.
         curve: The score after each phase (P,).
         flops: FLOPs for all uses.
         seconds: Seconds of the run.
-        reason: Why it failed.
+        reason: The reason of its failure.
     """
 
     state: str
@@ -69,13 +69,13 @@ class Tried:
 class Study:
     """The trials of one sweep; one process at a time writes to its folder.
 
-    Trials come in rounds. All trials of a round are chosen together, once the round before is over: so trial n follows
-    from the seed and the trials of earlier rounds, whatever the order in which trials end, and however many run at
-    once. Within a round the trials chosen before count as bad ones (the "constant liar" of Ginsbourger et al.,
-    2010), so that they lie apart.
+    Trials come in rounds. All trials of a round are chosen together, once the round before is over. So trial n depends
+    only on the seed and the trials of earlier rounds. The order in which trials end, and their number at once, do not
+    matter. Within a round the trials chosen before count as bad ones (the "constant liar" of Ginsbourger et al., 2010),
+    so that they lie apart.
 
-    The sampler is the tree-structured Parzen estimator (Bergstra et al., "Algorithms for hyper-parameter optimization",
-    NeurIPS 2011), of several objectives that of Ozaki et al. (GECCO 2020), as Optuna has them.
+    The sampler is Optuna's tree-structured Parzen estimator (Bergstra et al., "Algorithms for hyper-parameter
+    optimization", NeurIPS 2011); for several objectives, that of Ozaki et al. (GECCO 2020).
     """
 
     def __init__(self, folder: Path, space: Space, *, directions: Sequence[str], seed: int, in_round: int) -> None:
@@ -83,7 +83,7 @@ class Study:
 
         Args:
             folder: The folder of the sweep.
-            space: What is tried.
+            space: The search space.
             directions: `maximize` or `minimize` for each objective.
             seed: Seed of all choices.
             in_round: Trials of a round.
@@ -209,9 +209,10 @@ class Study:
             self._storage.set_trial_state_values(key, state, ending.values or None)
 
     def importances(self) -> list[dict[str, float]]:
-        """How much each option decides of each objective, by the fANOVA of Hutter et al. (ICML 2014); they add up to 1.
+        """Return the importance of each option for each objective, by the fANOVA of Hutter et al. (ICML 2014).
 
-        Empty for an objective that all trials have the same value of, and if fewer than two trials are complete.
+        The importances for an objective add up to 1. They are empty if fewer than two trials are complete, or if all
+        trials have the same value.
         """
         optuna = self._optuna
         study = optuna.create_study(directions=self._directions)
@@ -234,7 +235,7 @@ class Study:
 
 
 def cut_unfinished_line(path: Path) -> None:
-    """Remove what stands behind the last line of a file: a process was killed, or the disk was full, as it wrote."""
+    """Remove an unfinished last line of a file: its process was killed, or the disk was full, while it was written."""
     if not path.exists():
         return
     with path.open("rb+") as file:

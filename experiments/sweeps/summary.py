@@ -1,4 +1,4 @@
-"""What a sweep has found: its best trial, its Pareto front, its cost; `sweep.json`, and tables."""
+"""The results of a sweep: its best trial, its Pareto front and its cost; `sweep.json`, and tables."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -57,13 +57,13 @@ class Summary:
 
     @property
     def cost(self) -> TuningCost:
-        """What all trials have cost."""
+        """The total cost of all trials."""
         endings = [tried.ending for tried in self.trials]
         flops, seconds = sum(ending.flops for ending in endings), sum(ending.seconds for ending in endings)
         return TuningCost(len(endings), flops, seconds)
 
     def count(self, state: str) -> int:
-        """How many trials have ended so."""
+        """Return the number of trials that ended in a state."""
         return sum(tried.ending.state == state for tried in self.trials)
 
     def save(self) -> None:
@@ -144,7 +144,7 @@ class Summary:
 
 
 def where_scored(plan: SweepPlan) -> str:
-    """What trials are scored on, in words."""
+    """Return in words the data that trials are scored on."""
     return "in training" if plan.score is RETURN else "on held-out samples"
 
 

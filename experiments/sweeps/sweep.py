@@ -60,13 +60,13 @@ LEAST_IN_ROUND = 4  # so that --jobs up to that many changes no trial
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the command line says of a sweep.
+    """The options of a sweep on the command line.
 
     Attributes:
         entries: The options and their values, see `read_space`.
         trials: Configurations to try; None: the default.
-        protocol: Which tasks the options are chosen on; None: all of them.
-        objectives: What is optimised; None: the score.
+        protocol: The tasks that the options are chosen on; None: all of them.
+        objectives: The objectives to optimise; None: the score.
         n_seeds: Seeds that the best configuration is run with.
         n_orders: Orders of the classes, with `n_seeds` seeds each; None: each run draws one from its seed.
         trusted: Whether code that a file of values names may be run.
@@ -185,7 +185,7 @@ def _plan(pair: Pair, arguments: list[str], wanted: Wanted, how: LaunchOptions) 
 
 
 def _places(how: LaunchOptions, options: Options) -> int:
-    """How many trials can run at once."""
+    """Return the number of trials that can run at once."""
     if how.here:
         return 1
     if how.launcher == "slurm":

@@ -44,13 +44,14 @@ def make_job(plan: SweepPlan, tried: Tried, earlier: Sequence[Tried], *, seed: i
 
 
 def bars_of(earlier: Sequence[Tried], phases: int, *, lower_is_better: bool) -> tuple[float | None, ...]:
-    """What a trial has to reach after each phase but the last: the median of complete trials after the same phase.
+    """Return the score to reach after each phase but the last: the median of complete trials after the same phase.
 
-    This is the median stopping rule (Golovin et al., "Google Vizier", KDD 2017). Optuna's own compares the best score
-    of a trial so far; the average accuracy falls as tasks come, so that its best one is that after the first task.
+    This is the median stopping rule (Golovin et al., "Google Vizier", KDD 2017). Optuna's own rule compares the best
+    score of a trial so far. This would not work here: the average accuracy falls with each task, so its best value is
+    that after the first task.
 
     Args:
-        earlier: The trials of the rounds before. As long as fewer than `LEAST_COMPLETE` are complete, nothing ends.
+        earlier: The trials of the rounds before. No trial ends early until `LEAST_COMPLETE` of them are complete.
         phases: Phases of a trial.
         lower_is_better: Whether the lower score is the better one.
     """
@@ -64,13 +65,13 @@ def bars_of(earlier: Sequence[Tried], phases: int, *, lower_is_better: bool) -> 
 
 
 def ending_of(plan: SweepPlan, job: Job, outcome: Results | Failure, seconds: float = 0.0) -> Ending:
-    """How a trial ended.
+    """Return the end of a trial.
 
     Args:
         plan: The sweep.
         job: The trial's run.
-        outcome: What it has come to.
-        seconds: How long this process has run it; of a trial that failed nothing else may be known.
+        outcome: The outcome of the run.
+        seconds: The time that this process has run it; for a failed trial, this may be the only known time.
     """
     if isinstance(outcome, Failure):
         flops, before = _cost_so_far(job.folder)

@@ -62,9 +62,9 @@ def model_card(model: TrainedModel, form: str, folder: str) -> str:
 
 
 def _datasets(model: TrainedModel) -> list[str]:
-    """What the model has learned, in this order: the data of the run, after that of the runs that it extends.
+    """Return the data that the model has learned, in this order: that of the runs it extends, then that of its own.
 
-    The earlier runs' folders may be gone; a sentence stands for them then.
+    A sentence stands for an earlier run whose folder is gone.
     """
     found: list[str] = []
     config: Mapping[str, object] = flat(model.config)

@@ -79,7 +79,7 @@ def extended_options(
 
 
 def options_of_the_data(setting: type[Setting]) -> set[str]:
-    """Options that say how the data of a run is cut into tasks: those of the earlier run mean nothing for new data."""
+    """Return the options that cut data into tasks; those of the earlier run are useless for new data."""
     kind = kinds_of(setting).get("stream")
     streams = [] if kind is None else map(kind.find, kind.offered_under(setting))
     return {"dataset", "stream", "nb_tasks", "slices"}.union(*(all_options(stream, setting) for stream in streams))

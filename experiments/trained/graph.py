@@ -1,4 +1,4 @@
-"""What a trained method computes from samples to scores, as one graph that needs no redwood."""
+"""The computation of a trained method from samples to scores, as one graph that runs without redwood."""
 
 import warnings
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""`redwood.load`: a trained method as a model, which predicts for samples that nobody has seen, and learns further."""
+"""`redwood.load`: a trained method as a model, which predicts for new samples, and learns further."""
 
 import os
 import warnings
@@ -35,7 +35,7 @@ BATCH = 512
 
 
 class TrainedModel:
-    """What a run has learned, ready to predict.
+    """The trained model of a run, ready to predict.
 
     Attributes:
         method: The trained method.
@@ -96,15 +96,16 @@ class TrainedModel:
         return self.setting.assumptions.task_ids >= TaskIds.TEST
 
     def predict(self, x: Tensor | np.ndarray, task_id: Tensor | int | None = None) -> Tensor:
-        """What the model takes samples for.
+        """Predict the classes, label sets or numbers of samples.
 
         Args:
             x: Samples (n, ...) in the form of the training samples, unscaled: uint8 images stay uint8. Images of one
-                channel may be without it (n, H, W).
+                channel may lack the channel dimension: (n, H, W).
             task_id: Task of each sample (n,), or of all of them, where the setting gives task ids at test.
 
         Returns:
-            Classes (n,) int64, places in `class_names`; label sets (n, L) bool; or numbers (n,) or (n, d). On the CPU.
+            On the CPU: classes (n,) int64, indices into `class_names`; label sets (n, L) bool; or numbers (n,) or
+            (n, d).
 
         Raises:
             DataError: If the samples have another shape or type.
@@ -147,11 +148,11 @@ class TrainedModel:
         return images[torch.arange(len(images))]
 
     def features(self, x: Tensor | np.ndarray) -> Tensor:
-        """What the network makes of samples (n, ...) before its last linear layer (n, d), on the CPU.
+        """Return the features (n, d) of samples (n, ...): the input of the last linear layer, on the CPU.
 
         Raises:
             DataError: If the samples have another shape or type.
-            NotApplicableError: If the method has no such network.
+            NotApplicableError: If the method has no network with such a layer.
         """
         samples = self._checked(x)
         return torch.cat([self.method.features(chunk).cpu() for chunk in samples.split(BATCH)])
@@ -175,7 +176,7 @@ class TrainedModel:
     def learn(
         self, dataset: Dataset | str, *, run_dir: str | os.PathLike[str] | None = None, **options: Any
     ) -> Results:
-        """Learn further data, new classes included, in a new run; afterwards the model is what that run has learned.
+        """Learn further data, new classes included, in a new run; then this model has the state of that run.
 
         Args:
             dataset: The data, or its name.

@@ -15,7 +15,7 @@ SHOWN = "{:.6g}".format
 
 
 class PredictionColumns:
-    """What a table says of each sample: its class and the probability or score of this class, or numbers.
+    """The columns of each sample in a table: its class and the probability or score of this class, or numbers.
 
     Attributes:
         names: The names of the columns.
@@ -113,7 +113,7 @@ class Quality:
         self._n += len(answer)
 
     def sentence(self) -> str:
-        """What was found, to follow on the number of predictions; empty if there is nothing to compare with."""
+        """Return the quality in words, to follow the number of predictions; empty without labels to compare with."""
         if not self._comparable:
             return ", without an accuracy: no label is the name of a class of the model"
         if self._targets is not None:

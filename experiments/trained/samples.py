@@ -43,9 +43,9 @@ def read_samples(model: TrainedModel, dataset: str, data_dir: Path, split: str) 
     """Read the samples that `dataset` stands for.
 
     Args:
-        model: What is to predict them.
-        dataset: An .npz, .h5 or .hdf5 file with an array `x`, a .csv or .parquet table, a folder of images, one
-            image, or a data set by name.
+        model: The model that is to predict them.
+        dataset: An .npz, .h5 or .hdf5 file with an array `x`; a .csv or .parquet table; a folder of images; one
+            image; or a data set by name.
         data_dir: Folder of data sets by name.
         split: Which samples of a data set by name: test or train.
 

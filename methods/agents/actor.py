@@ -71,7 +71,7 @@ class Actor(nn.Module):
 
 
 class Critic(Actor):
-    """Maps observations (B, ...) to what the agent's critics say of them (B, C), which only serves its training.
+    """Maps observations (B, ...) to the values of the agent's critics (B, C), which only serve its training.
 
     Q-values are those of the action that the agent would choose; critics without weights of their own give C = 0.
     """
@@ -92,7 +92,7 @@ def _used(value: Tensor, parameters: list[nn.Parameter]) -> set[nn.Parameter]:
 
 
 class Outputs(Enum):
-    """What an agent's outputs (B, K) are.
+    """The kinds of an agent's outputs (B, K).
 
     Attributes:
         LOGITS: Logits of the actions.

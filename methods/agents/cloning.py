@@ -36,10 +36,10 @@ def divergence(old: Tensor, new: Tensor, kind: Outputs) -> Tensor:
 
 @dataclass
 class StoredPolicies(Agent):
-    """Store observations of each task, and what the agent's outputs were for them at the end of the task.
+    """Store observations of each task, and the agent's outputs for them at the end of the task.
 
-    The observations are a random part of the task's last steps. Each worker stores its own. While a task that comes
-    back is trained, its own old policy is left out; at its end, the new one takes the place of the old one.
+    The observations are a random part of the task's last steps. Each worker stores its own. If a task comes back, its
+    old policy is left out during its training; at its end, the new policy replaces the old one.
 
     Attributes:
         stored_observations: (N, ...) of `observation_space`, equally many of each task that has enough steps.

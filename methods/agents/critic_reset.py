@@ -31,8 +31,8 @@ class AgentResetCritic(Agent):
         """Build the agent.
 
         Raises:
-            InvalidOptionError: If it has no critic beside what decides its actions, or if a penalty would pull new
-                critics back to old ones.
+            InvalidOptionError: If it has no critic apart from the network that decides its actions, or if a penalty
+                would pull new critics back to old ones.
         """
         if getattr(self, "regularize_critic", False):
             raise InvalidOptionError(

@@ -39,9 +39,9 @@ class AgentPackNet(Agent):
     trains them.
 
     In each layer the smallest free weights are pruned: they become 0, and free for the next task. The kept weights are
-    then trained on without them. Both happen within the step budget: pruning comes before the first rollout that lies
-    within the last `retrain_share` of the steps, or at the end if there is none. Each task has its own copy of the last
-    layers, of biases and of a deviation that is a parameter, and trains all of it.
+    then trained on without them. Both happen within the step budget. Pruning comes before the first rollout within the
+    last `retrain_share` of the steps, or at the end if there is none. Each task has its own copy of the last layers, of
+    biases and of a deviation that is a parameter, and trains all of it.
 
     With `equal_capacity`, a phase gives up the share n / (n + 1) of the free weights if n phases follow, as in
     Continual World. So each of N phases keeps 1 / N of the weights, and the last one keeps all that are left.

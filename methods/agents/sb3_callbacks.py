@@ -1,4 +1,4 @@
-"""What the library's loop reports: its progress to the progress bar, its losses to the run's logs."""
+"""Callbacks of the library's loop: they report its progress to the progress bar, its losses to the run's logs."""
 
 import math
 from collections.abc import Mapping

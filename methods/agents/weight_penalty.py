@@ -34,10 +34,10 @@ class WeightPenalty(QuadraticPenalty, Agent):
     Critics and value functions have no penalty, as in Continual World's best runs, unless `regularize_critic` is set.
     Nor have heads of single tasks, as no other task trains them.
 
-    The optimizer steps without the penalty, and a proximal step of it follows: w becomes the minimum of
-    lr * penalty(w) + 1/2 ||w - w'||^2, where w' is what the optimizer made of it and lr is its learning rate (N. Parikh
-    and S. Boyd, Proximal Algorithms, 2014, section 4.2). Adam and RMSprop divide gradients by their recent size. A
-    penalty inside the gradient enters this size and slows down learning of the new task, as weight decay does
+    The optimizer steps without the penalty, and a proximal step of the penalty follows: w becomes the minimum of
+    lr * penalty(w) + 1/2 ||w - w'||^2. Here w' is the weight after the optimizer's step, and lr is the learning rate
+    (N. Parikh and S. Boyd, Proximal Algorithms, 2014, section 4.2). Adam and RMSprop divide gradients by their recent
+    size. A penalty inside the gradient enters this size and slows down learning of the new task, as weight decay does
     (I. Loshchilov and F. Hutter, Decoupled Weight Decay Regularization, ICLR 2019). The proximal step also suits
     penalties of any strength, since it never moves a weight past the minimum.
 
@@ -141,8 +141,8 @@ class MeasuredImportance(WeightPenalty):
     so far, and w* are the weights after the last task, as in Continual World (Wolczyk et al., 2021). The importances of
     a task are divided by their mean over all weights, unless `importance_scale` is none. A policy that is sure of its
     actions has a tiny Fisher information, so no strength would suit two agents otherwise. With `regularize_critic`, the
-    actor and the critics each have a mean of their own: values are larger than outputs of a policy, and would leave it
-    a weaker penalty. Layers that both share have the sum of the two.
+    actor and the critics each have their own mean. Values are larger than outputs of a policy, so with a common mean
+    the policy's penalty would be weaker. Layers that both share have the sum of the two.
     """
 
     reads_recent: ClassVar[bool] = True

@@ -54,7 +54,7 @@ class GatedNetwork(nn.Module):
         return [torch.sigmoid(self.scale * self._compensated(embedding)) for embedding in self.embeddings]
 
     def _compensated(self, embedding: Tensor) -> Tensor:
-        """The embedding, of which only this use has a gradient that is compensated: other terms may hold on to it."""
+        """Return the embedding with a compensated gradient for this use alone; other terms may use it as it is."""
         used = embedding.view_as(embedding)
         if used.requires_grad:
             factor = compensation(embedding.detach(), self.scale, self.max_scale)
@@ -62,7 +62,7 @@ class GatedNetwork(nn.Module):
         return used
 
     def hard_gates(self) -> list[Tensor]:
-        """Whether each unit's gate is more open than closed (bool), for each group of units."""
+        """Return for each group of units which gates are more open than closed (bool, (units,))."""
         return [embedding.detach() > 0 for embedding in self.embeddings]
 
     def forward(self, x: Tensor, gates: list[Tensor] | None = None) -> Tensor:
@@ -123,16 +123,16 @@ class HAT(NetworkPerPhase):
     them through the gates, the shortcut's convolution and the head, too; the sum itself goes on ungated. A weight that
     writes to a used unit is frozen in all layers of the sum, so the unit's value in an old task never changes.
 
-    Two things differ from the paper. At the end of a task its gates become 0 or 1, by the sign of e; the paper keeps
-    sigma(s_max e), which is almost 0 or 1, so that old tasks change a little. Each task has its own copy of the last
+    Two things differ from the paper. At the end of a task its gates become 0 or 1, by the sign of e. The paper keeps
+    sigma(s_max e), which is almost 0 or 1, so old tasks change a little there. Each task has its own copy of the last
     layer, and of normalisation with its statistics.
 
-    In one pass over a few dozen batches fine-tuning is better: the gates are nearly closed in half of the batches,
+    In one pass over a few dozen batches fine-tuning is better. The gates are nearly closed in half of the batches,
     little is forgotten, and later tasks gain from training the weights that HAT freezes.
 
     Attributes:
         gates: For each phase that is over and each group of units, the units with open gates (bool, (units,)).
-        used: For each group of units, the units that a phase that is over uses (bool, (units,)).
+        used: For each group of units, the units that finished phases use (bool, (units,)).
     """
 
     multi_label: ClassVar[bool] = True

@@ -57,7 +57,7 @@ def keep_largest(weights: Tensor, owner: Tensor, mine: int, prune_share: float) 
 
 
 def frozen_entries(owner: Tensor, mine: int, *, pruned: bool) -> Tensor:
-    """The mask of entries that must not change: those of earlier phases; after pruning, all but the phase's own."""
+    """Return the mask of fixed entries: those of earlier phases; after pruning, all but the phase's own."""
     return owner != mine if pruned else owner != FREE
 
 

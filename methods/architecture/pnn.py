@@ -24,10 +24,10 @@ from redwood.settings.streams.phase import Phase
 
 
 class ProgressiveNetwork(nn.Module):
-    """A row of layers per column; from the second layer on, each also reads what its like in earlier columns reads.
+    """A row of layers per column; from the second on, a layer also reads the inputs of its copies in earlier columns.
 
-    h_i^k = f(W_i^k h_(i-1)^k + sum over j < k of U_i^(k:j) h_(i-1)^j), equation 1, with lateral layers U that are of
-    the shape of W, without a bias.
+    h_i^k = f(W_i^k h_(i-1)^k + sum over j < k of U_i^(k:j) h_(i-1)^j), equation 1. The lateral layers U have the shape
+    of W, and no bias.
 
     Attributes:
         columns: Networks of equal shapes; all but the last are frozen, and in evaluation mode.
@@ -73,7 +73,7 @@ class ProgressiveNetwork(nn.Module):
         return scores
 
     def run(self, k: int, x: Tensor, read: Sequence[Sequence[Tensor]]) -> tuple[Tensor, list[Tensor]]:
-        """The scores (B, K) of column `k`, and what its layers read, by what those of earlier columns `read`."""
+        """Return the scores (B, K) of column `k`, and the inputs of its layers; `read` has those of earlier columns."""
         h, inputs = x, list[Tensor]()
         for part in parts_of(self.columns[k]):
             if not isinstance(part, Layer):
@@ -87,11 +87,11 @@ class ProgressiveNetwork(nn.Module):
 
 
 class ProgressiveBlocks(ProgressiveNetwork):
-    """A network of blocks per column: each block, and the head, also reads what its like in earlier columns reads.
+    """A network of blocks per column: a block also reads the inputs of its copies in earlier columns; so does the head.
 
-    The output of a block gets the sum of the lateral layers, after the block's own activation. The lateral layer of a
-    block of convolutions is batch normalisation and a 1 x 1 convolution of the block's stride, that of any other block
-    a linear layer. They start at zero, so that a new column at first computes as if alone.
+    The output of a block gets the sum of the lateral layers, after the block's own activation. For a block of
+    convolutions, the lateral layer is batch normalisation and a 1 x 1 convolution of the block's stride. For any other
+    block, it is a linear layer. They start at zero, so that a new column at first computes as if alone.
     """
 
     def __init__(self, column: nn.Module, observation_space: Box) -> None:
@@ -205,8 +205,8 @@ class PNN(NetworkPerPhase):
 
     Each column is a whole network (`--model`); columns of a module given from Python all start as it is given. The
     lateral connections are plain layers from the second layer on, that is without the paper's adapters (equation 2).
-    In a network of blocks, such as a residual one, they lead from the input of each block, and of the head, to its
-    output in later columns (`ProgressiveBlocks`).
+    In a network of blocks, such as a residual one, they lead from a block's input to its output in later columns
+    (`ProgressiveBlocks`). The head has such connections, too.
     The network grows with the square of the number of tasks. A new column starts with a new optimizer, whatever
     `optimizer_state` says.
     """

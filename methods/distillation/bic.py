@@ -40,7 +40,7 @@ class HeldOut:
         self._factors = torch.randint(-(2**62), 2**62, (LOOKED_AT,), generator=generator(seed, "held out")) | 1
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Which samples (B, ...), in their storage dtype, are held out: (B,), bool, on their device."""
+        """Return a mask (B,), bool, of the held-out samples (B, ...), in their storage dtype; on their device."""
         numbers = x.flatten(1)
         numbers = numbers[:, :: -(-numbers.shape[1] // LOOKED_AT)].contiguous()
         if numbers.is_floating_point():
@@ -95,11 +95,10 @@ class BiC(Distilling, Exemplars):
     """Rehearsal and distillation; after each task the new classes' outputs are corrected by alpha * o + beta.
 
     The two numbers are fitted, with all else fixed, to samples of old and new classes that were kept aside from
-    training (section "bias correction"): a tenth of the stream is never trained on, and a class-balanced sample of it
-    is stored, as a part of `buffer_size`. The correction is itself a part of a linear layer, and is put into the
-    network's last one; so later tasks, their teacher included, go on with the corrected outputs, as in the paper. Where
-    new classes do not compete with old ones (ids at test, one phase, shared outputs) nothing is kept aside or
-    corrected.
+    training (section "bias correction"). A tenth of the stream is never trained on. A class-balanced sample of it is
+    stored, as a part of `buffer_size`. The correction is linear, and is put into the network's last layer. So later
+    tasks, their teacher included, go on with the corrected outputs, as in the paper. Where new classes do not compete
+    with old ones (ids at test, one phase, shared outputs) nothing is kept aside or corrected.
     """
 
     composition: ClassVar[Composition] = Composition.ANYWHERE
@@ -142,7 +141,7 @@ class BiC(Distilling, Exemplars):
 
     @override
     def augment(self, step: Step) -> None:
-        """Give samples that are held out no weight in the loss, and scale the others so that the mean weight is 1."""
+        """Set the loss weights of held-out samples to 0, and scale the others so that the mean weight is 1."""
         super().augment(step)
         if self._competing:
             counted = (~self._is_held_out(step.batch.x)).float()

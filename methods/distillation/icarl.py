@@ -26,11 +26,11 @@ from redwood.settings.supervised import SupervisedSetting
 class ICaRL(LwFMC, Exemplars):
     """Nearest-mean-of-exemplars classification on features that are trained with exemplars and distillation.
 
-    The loss (algorithm 3) is that of LwF.MC, on exemplars, too. At the end of a task herding chooses exemplars of its
-    classes from samples that were kept meanwhile, as many as the memory has for a class (algorithms 4 and 5; with
-    `--buffer_policy class_balanced` they are random ones). A class is predicted by the nearest mean of exemplars
-    (algorithm 1). While a task is trained, the network predicts. The average
-    with features of mirrored images, which the authors' code takes, is left out.
+    The loss (algorithm 3) is that of LwF.MC, on exemplars, too. At the end of a task, herding chooses exemplars of its
+    classes from samples kept during the task (algorithms 4 and 5). Their number is that of the memory for a class. With
+    `--buffer_policy class_balanced` they are random ones. A class is predicted by the nearest mean of exemplars
+    (algorithm 1). While a task is trained, the network predicts. The authors' code also averages with features of
+    mirrored images; this is left out.
     """
 
     brings: ClassVar[frozenset[str]] = frozenset({"exemplars"})

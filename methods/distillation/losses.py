@@ -1,4 +1,4 @@
-"""Losses that hold a network to what another one, its teacher, answers."""
+"""Losses that keep a network's outputs close to those of another one, its teacher."""
 
 from collections.abc import Callable
 
@@ -10,8 +10,8 @@ from torch.nn import functional as F
 def kd(outputs: Tensor, taught: Tensor, temperature: float = 2.0) -> Tensor:
     """T^2 * KL(softmax(taught / T) || softmax(outputs / T)) (Hinton et al., 2015), of each sample (B,).
 
-    The factor T^2 keeps the gradients from shrinking as the temperature grows: for a large one this is half the squared
-    distance of the centred outputs, divided by the number of outputs.
+    The factor T^2 keeps the gradients from shrinking as the temperature grows. At a high temperature, the loss is half
+    the squared distance of the centred outputs, divided by the number of outputs.
 
     Args:
         outputs: Scores (B, K), before any softmax.

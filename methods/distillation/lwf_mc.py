@@ -60,9 +60,9 @@ class LwFMC(LightningMethod):
     @torch.no_grad()
     @override
     def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:
-        """Scores (B, K) of the network, for the classes so far.
+        """Return scores (B, K) of the network; minus infinity for classes that have not come yet.
 
-        The loss does not reach the outputs of other classes, which would outweigh those that were taught to say no.
+        The loss does not train the outputs of such classes. They would exceed the outputs that were trained to be low.
         """
         return super().predict(x, task_id).masked_fill(~self.seen, -torch.inf)
 

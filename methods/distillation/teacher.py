@@ -150,7 +150,7 @@ class Distilling(LightningMethod):
         return step.weigh(distances).mean()
 
     def distances(self, outputs: Tensor, taught: Tensor) -> Tensor:
-        """How far each sample's outputs (B, K) are from the teacher's (B, K): (B,)."""
+        """Return the distance (B,) of each sample's outputs (B, K) from the teacher's (B, K)."""
         divergence = DIVERGENCES[self.divergence]
         parts = [divergence(outputs[:, group], taught[:, group], self.temperature) for group in self.groups]
         return torch.stack(parts).sum(0)

@@ -14,7 +14,7 @@ from redwood.settings.assumptions import Assumptions, Context, TaskIds
 
 
 def new_classes_compete(promised: Assumptions) -> bool:
-    """Whether new classes compete with old ones at test, so that the outputs of one kind can be too large."""
+    """Whether new classes compete with old ones at test; then the outputs of either kind can be too large."""
     return promised.context < Context.STATIONARY and promised.task_ids < TaskIds.TEST and not promised.shared_outputs
 
 
@@ -34,8 +34,8 @@ class TwoSide(Distilling):
 
     As the share of old classes grows the labels count less and less. So larger steps are needed than for the loss
     alone: at the default rate a later task is hardly learned. On digits with blurry boundaries and 20 passes the
-    method ends at 45 %, with `--momentum 0.9` at 85 %, as fine-tuning does. (`bic` and `wa` have larger steps by
-    default.) In one pass with abrupt boundaries small steps are better. The method stores no samples.
+    method ends at 45 %. With `--momentum 0.9` it ends at 85 %, as fine-tuning does. By default, `bic` and `wa` have
+    larger steps. In one pass with abrupt boundaries small steps are better. The method stores no samples.
     `two_side+rehearsal` is the paper's baseline without bias correction; `bic` adds that.
     """
 

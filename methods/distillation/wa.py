@@ -18,7 +18,7 @@ from redwood.settings.supervised import SupervisedSetting
 
 @torch.no_grad()
 def align(weight: Tensor, old: Tensor, new: Tensor) -> None:
-    """Scale the rows of new classes, all by one factor, so that their mean norm is that of the old classes' rows.
+    """Scale the rows of new classes by one factor, so that their mean norm equals that of the old classes' rows.
 
     Args:
         weight: Weights (K, d) of the last layer; they are changed in place.
@@ -35,10 +35,11 @@ class WA(Distilling, Exemplars):
     """Rehearsal and distillation; after each task the new classes' outputs are made no larger than the old ones'.
 
     A network that sees new classes more often than old ones gives them longer weight vectors in its last layer, and so
-    prefers them. After the task these are scaled by gamma = mean norm of the old classes' / mean norm of the new ones'
-    (section "weight aligning"), and the aligned network is the next task's teacher. Biases stay as they are. For a norm
-    to tell how large an output is, the layer's weights are clipped at 0 before each step, as the paper has it. Where
-    new classes do not compete with old ones (ids at test, one phase, shared outputs) nothing is clipped or aligned.
+    prefers them. After the task the new classes' vectors are scaled by gamma = mean norm of the old classes' / mean
+    norm of the new ones' (section "weight aligning"). The aligned network is the next task's teacher. Biases stay as
+    they are. As in the paper, the layer's weights are clipped at 0 before each step, so that a vector's norm shows the
+    size of its output. Where new classes do not compete with old ones (ids at test, one phase, shared outputs) nothing
+    is clipped or aligned.
     """
 
     composition: ClassVar[Composition] = Composition.ANYWHERE

@@ -69,8 +69,8 @@ def make_backbone(
     """Build a frozen feature extractor; under one seed it always has the same random weights.
 
     Args:
-        backbone: `identity` (the scaled sample, flattened); the name of a network of `--model`, whose features are the
-            input of its last linear layer; or a module, whose output they are. Like any network here, a module takes
+        backbone: `identity`: features are the scaled sample, flattened. The name of a network of `--model`: they are
+            the input of its last linear layer. A module: they are its output. Like any network here, a module takes
             samples in their storage dtype. It is copied.
         weights: Path of a state dict for a named network, or nothing to leave its weights random. With weights, a model
             of torchvision or timm sees the colours that it was trained on; one of timm their size of images, too.

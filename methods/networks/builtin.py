@@ -32,8 +32,8 @@ class Scale(nn.Module):
 
         Args:
             observation_space: Space of one observation.
-            mean: What is mapped to 0, as a share of the way from low to high.
-            deviation: What is mapped to a distance of 1, as a share of that way.
+            mean: The value that is mapped to 0, as a share of the way from low to high.
+            deviation: The distance that is mapped to 1, as a share of that way.
         """
         super().__init__()
         low, high = np.asarray(observation_space.low, np.float64), np.asarray(observation_space.high, np.float64)
@@ -46,7 +46,7 @@ class Scale(nn.Module):
             bias = np.where(bounded, np.where(constant, 0, -(low * (1 - mean) + high * mean) / unit), 0)
         if np.ptp(gain) == 0 and np.ptp(bias) == 0:
             gain, bias = gain.reshape(-1)[0], bias.reshape(-1)[0]
-        # The space is known whenever a network is built, so that a checkpoint need not hold what follows from it.
+        # The space is known whenever a network is built. So a checkpoint need not hold values that follow from it.
         self.register_buffer("gain", torch.as_tensor(gain, dtype=torch.float32), persistent=False)
         self.register_buffer("bias", torch.as_tensor(bias, dtype=torch.float32), persistent=False)
 

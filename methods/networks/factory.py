@@ -13,17 +13,17 @@ from redwood.core.registry import line_of, load_users_object
 
 
 def call_factory(reference: str, observation_space: Box, n_outputs: int) -> nn.Module:
-    """What a function or class makes; its weights come from torch's global generator, as those of our networks do.
+    """Make a network by a function or class; torch's global generator draws its weights, as those of our networks.
 
     Args:
-        reference: `path/to/file.py:name` or `package.module:name` of a function or class. It gets those of
-            `observation_space` and `n_outputs` that it has parameters of the same name for; a function without such
-            parameters is called without arguments if it can be, else with these two.
+        reference: `path/to/file.py:name` or `package.module:name` of a function or class. `observation_space` and
+            `n_outputs` are passed to parameters of the same name. A function without such parameters is called without
+            arguments if possible, else with these two.
         observation_space: Space of one observation.
         n_outputs: Number of scores.
 
     Raises:
-        RedwoodError: If it cannot be loaded, takes something else, fails, or makes something else.
+        RedwoodError: If it cannot be loaded, takes other arguments, fails, or returns something else.
     """
     made_by = load_users_object("network", reference, _can_make_networks)
     wanted = f"The network {reference} must be a function (observation_space, n_outputs) that makes an nn.Module"
@@ -47,7 +47,7 @@ def _can_make_networks(found: object) -> bool:
 
 
 def _call(made_by: Callable[..., object], offered: dict[str, object]) -> inspect.BoundArguments | None:
-    """How to call it with what it takes of what is offered; None if it takes something else."""
+    """Bind the offered arguments that the function accepts; None if it needs other arguments."""
     signature = inspect.signature(made_by)
     named = {name: value for name, value in offered.items() if name in signature.parameters}
     # Without names, a default such as `width=64` must not be overwritten by a space.

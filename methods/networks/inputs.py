@@ -1,4 +1,4 @@
-"""What a network sees of an image: the size and the colours that published weights were trained on."""
+"""The preparation of images for a network: the size and the colours that published weights were trained on."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""What a network makes of samples before its last layer."""
+"""Features of samples: the input of a network's last layer."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""The network of a method as a part: `--model` chooses it, its options say what it starts from and what is trained."""
+"""The network of a method as a part: `--model` chooses it; its options set its initial and its trainable weights."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ NAME = {"cmd": False}
 
 @dataclass
 class NetworkPart(Part):
-    """What a method's network is made of."""
+    """The network of a method."""
 
     @property
     @override
@@ -104,7 +104,7 @@ class Network(NetworkPart):
 
     @property
     def published(self) -> AsPublished | None:
-        """How a network of torchvision or timm takes its input; None: with values in [-1, 1], images as they are."""
+        """The input form of a network of torchvision or timm; None: values in [-1, 1], images unchanged."""
         return AsPublished() if self.weights else None
 
     @override

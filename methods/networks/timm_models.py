@@ -84,7 +84,7 @@ def timm_model(
 
 
 def _configuration(timm: ModuleType, name: str, key: str, published: AsPublished | None) -> dict[str, Any]:
-    """What timm says of the input of a model's published weights."""
+    """Return timm's description of the input of a model's published weights."""
     model, _, tag = key.partition(".")
     known: list[str] = timm.list_models()
     if model not in known:

@@ -1,4 +1,4 @@
-"""What of a network is trained: all of it, its last block, its head, or low-rank adapters (`--trainable`)."""
+"""The trainable part of a network: all of it, its last block, its head, or low-rank adapters (`--trainable`)."""
 
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
@@ -19,8 +19,8 @@ from redwood.methods.networks.lora import add_adapters
 class KeepsStatistics:
     """Forward hook of a normalisation that stays in evaluation mode, whatever mode the network is in.
 
-    A hook adds no module, so that the names of the weights stay as they are; a class, so that a copy of the network
-    does alike, and can be pickled.
+    It is a hook, not a module, so the names of the weights stay the same. It is a class, not a function, so a copy of
+    the network has it, too, and can be pickled.
     """
 
     def __call__(self, normalisation: nn.Module, args: object) -> None:
@@ -31,11 +31,11 @@ class KeepsStatistics:
 
 @dataclass
 class Trainable(Part):
-    """What of a network is trained; the rest is frozen, and so are the statistics of its normalisations."""
+    """The trainable part of a network; the rest is frozen, with the statistics of its normalisations."""
 
     @abstractmethod
     def freeze(self, network: nn.Module, space: Box, name: str) -> None:
-        """Freeze what is not to be trained, in place. Parameters that are frozen already stay so.
+        """Freeze all other parameters, in place. Parameters that are frozen already stay so.
 
         Args:
             network: Maps samples (B, ...) in their storage dtype to scores.

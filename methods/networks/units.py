@@ -1,4 +1,4 @@
-"""Which layers of a network read and write the same units (channels): rows of layers, and residual networks."""
+"""The layers of a network that read and write the same units (channels): rows of layers, and residual networks."""
 
 import operator
 from collections.abc import Iterator
@@ -58,7 +58,7 @@ class Units:
 
 
 def units_of(network: nn.Module) -> Units | None:
-    """The units of a network; None if it does something else than to add units, and to compute them one by one."""
+    """Return the units of a network; None if it combines units by anything but layers and sums."""
     if is_row(network):
         layers = layers_of(network)
         places: list[int | None] = [None, *range(len(layers) - 1), None]

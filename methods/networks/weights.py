@@ -115,7 +115,7 @@ def read_weights(path: Path, option: str) -> dict[str, Tensor]:
 
 
 def digest_of(path: Path) -> str:
-    """What tells a file, which `read_weights` has read, from another one: SHA-256 of its bytes."""
+    """Return the SHA-256 of a file's bytes, which identifies a file of `read_weights`."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -37,7 +37,7 @@ class WeightImportance(QuadraticPenalty, LightningMethod):
 
     @abstractmethod
     def importance(self) -> Weights:
-        """How much the task that is over depends on each weight, at least 0; the same on all workers."""
+        """Return the importance of each weight for the finished task, at least 0; equal on all workers."""
 
     @override
     def trained_weights(self) -> Iterator[tuple[str, nn.Parameter]]:

@@ -1,4 +1,4 @@
-"""Importance of weights that is measured along the way that they take in training."""
+"""Importance of weights, measured along their path in training."""
 
 from abc import abstractmethod
 from collections.abc import Mapping

@@ -21,8 +21,9 @@ class RWalk(PathImportance):
 
     Both are measured in training, without a pass over the task's data (section 4). Every few steps the mean square of
     the batches' gradients enters a running Fisher information F with weight alpha. At the same time the score of each
-    weight grows by its part in the drop of the loss since the last update, divided by half F times the square of its
-    movement, plus epsilon. At a task's end the score s is averaged with that of earlier tasks.
+    weight grows by a ratio. Its numerator is the weight's part in the drop of the loss since the last update. Its
+    denominator is half F times the square of the weight's movement, plus epsilon. At a task's end the score s is
+    averaged with that of earlier tasks.
 
     The penalty is `lambda * sum_i (F_i + s_i) (w_i - w*_i)^2`, each of F and s scaled to a maximum of 1, with the
     weights `w*` after the latest task. Its strength is bounded (`effective_strength`).

@@ -1,4 +1,4 @@
-"""Importance of weights that is measured on samples of the task that is over."""
+"""Importance of weights, measured on samples of the finished task."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Collection
@@ -35,7 +35,7 @@ def mean_over_samples(
     Args:
         network: Its parameters are differentiated by, in evaluation mode.
         value: Maps the network's parameters and one sample of each of `data` to a scalar.
-        measure: What to take the mean of, elementwise: maps gradients (B, ...) to a tensor of that shape.
+        measure: Maps gradients (B, ...) to a tensor of that shape, elementwise; its mean is taken.
         *data: Tensors (n, ...), n samples.
         names: Which parameters; default: those that are trained.
 

@@ -31,8 +31,9 @@ def project(gradient: Tensor, reference: Tensor) -> Tensor:
 class AGEM(Rehearsal):
     """Train on incoming samples only, but never against the gradient of samples drawn from the buffer.
 
-    The buffer is a reservoir of the stream, so that no task boundary is needed. The reference gradient is that of as
-    many samples as come in, while the paper draws 256 of them, or 1,300: `--replay_ratio 8` does so with batches of 32.
+    The buffer is a reservoir of the stream, so that no task boundary is needed. The samples of the reference gradient
+    are as many as the incoming ones. The paper draws 256 or 1,300 samples: `--replay_ratio 8` draws 256 with batches
+    of 32.
     """
 
     composition: ClassVar[Composition] = Composition.LAST

@@ -13,9 +13,9 @@ from redwood.methods.replay.rehearsal import Rehearsal
 class AsyncRehearsal(Rehearsal):
     """Experience replay from the buffers of all workers, hidden behind the training steps.
 
-    "Efficient Data-Parallel Continual Learning with Asynchronous Distributed Rehearsal Buffers". Each worker's
-    mini-batch is followed by samples drawn uniformly from what all workers have stored; they were drawn and sent while
-    the step before was training. On one worker it is experience replay, with the next draw prepared ahead.
+    "Efficient Data-Parallel Continual Learning with Asynchronous Distributed Rehearsal Buffers". To each worker's
+    mini-batch, samples are added that are drawn uniformly from the buffers of all workers. They were drawn and sent
+    during the previous training step. On one worker it is experience replay, with the next draw prepared ahead.
     """
 
     composition: ClassVar[Composition] = Composition.ANYWHERE

@@ -10,7 +10,7 @@ from redwood.settings.batch import Batch
 
 
 class MethodStrategy(AsyncRehearsalStrategy):
-    """Rehearsal of a method that joins replayed samples to the incoming ones, and chooses what is stored, by itself."""
+    """Rehearsal for a method that itself joins replayed samples to the incoming ones, and chooses stored samples."""
 
     def __init__(self, method: Rehearsal, memory: AsyncRehearsalBuffer) -> None:
         """Serve a method in one phase; `memory` continues from the phase before."""

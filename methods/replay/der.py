@@ -42,14 +42,14 @@ class DER(Rehearsal):
     L = CE(incoming) + alpha * MSE(h(replayed), stored outputs) (equation 6). With an augmentation the stored outputs
     are those of the augmented sample. The sample is stored before it is augmented, as in the authors' code.
 
-    In one pass over a few dozen batches it does little more than fine-tuning: outputs are stored before the network has
+    In one pass over a few dozen batches it is hardly better than fine-tuning. Outputs are stored before the network has
     learned the class, and no label is replayed. `der_pp` replays labels, too.
     """
 
     composition: ClassVar[Composition] = Composition.LAST
     multi_label: ClassVar[bool] = True
 
-    # The outputs of a first pass are those of a network that has learned little of the task.
+    # In a first pass, the network has learned little of the task, and so have its outputs.
     adds_repeats: ClassVar[bool] = True
     stores_outputs: ClassVar[bool] = True
 

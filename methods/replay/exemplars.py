@@ -20,9 +20,9 @@ from redwood.settings.supervised import SupervisedSetting
 class Exemplars(Rehearsal):
     """Rehearsal that with `union` shows each exemplar once in a pass, shuffled among the new samples.
 
-    By default half of each batch are exemplars, by `replay_ratio` 1. This weakens the imbalance of old and new classes
-    that the papers of `icarl`, `bic` and `wa` mend: theirs train on the union of new samples and exemplars. Here a
-    batch of the union has all its new samples, and its part of the exemplars beside them.
+    By default half of each batch are exemplars, by `replay_ratio` 1. This weakens the imbalance of old and new classes,
+    which `icarl`, `bic` and `wa` correct. Their papers train on the union of new samples and exemplars. Here a batch of
+    the union has all its new samples, and its part of the exemplars beside them.
     """
 
     composition: ClassVar[Composition] = Composition.ANYWHERE

@@ -105,9 +105,9 @@ class GDumb(BufferOptions, LightningMethod):
     The stream is read once, whatever its `passes`; nothing is learned before the end of a phase.
 
     Sampler and learner differ from the paper's. Its sampler takes no more than M / K samples of a class, even while
-    slots are free; here other classes use them. Its learner goes 256 times through the memory, in batches of 16, with
-    CutMix, gradients clipped at 10, and a cosine schedule with warm restarts between the rates 0.05 and 0.0005. Here it
-    is `memory_passes` times, with one cosine and neither CutMix nor clipping.
+    slots are free; here other classes use them. Its learner makes 256 passes over the memory, in batches of 16, with
+    CutMix, and clips gradients at 10. Its cosine schedule has warm restarts, between the rates 0.05 and 0.0005. Here
+    there are `memory_passes` passes, with one cosine and neither CutMix nor clipping.
     """
 
     target = ContinualSetting

@@ -1,4 +1,4 @@
-"""How much an update would raise the loss of other samples."""
+"""The interference of an update: the rise of the loss of other samples."""
 
 from collections.abc import Callable, Mapping
 

@@ -12,12 +12,11 @@ from redwood.methods.replay.rehearsal import Rehearsal
 class MIR(Rehearsal):
     """Replay the samples whose loss the step on the incoming ones would raise most (Algorithm 1).
 
-    Of candidates that are drawn uniformly the sampler takes those of the highest rise; `--mir_candidates 100`
+    Candidates are drawn uniformly, and the sampler takes those of the highest rise. With `--mir_candidates 100` it
     considers more of them.
 
-    The step is looked ahead to as in the paper: one of plain gradient descent, at the rate that the schedule gives the
-    coming step. Momentum, weight decay and what other optimizers make of a gradient are left out; with `--optimizer
-    adam` it is far shorter than the step that follows.
+    The virtual step is that of the paper: plain gradient descent, at the schedule's rate for the coming step. It has
+    no momentum, no weight decay and no adaptive scaling. With `--optimizer adam` it is far shorter than the real step.
 
     In one pass over a few dozen batches more candidates do harm: the samples that a step would hurt most are then
     nearly all of old classes, and the draw is no fair sample of the stream any more.

@@ -58,7 +58,7 @@ class BufferOptions:
             )
 
     def is_on_gpu(self, device: torch.device) -> bool:
-        """Whether the buffer of a method whose network is on `device` lies there, and `device` is a GPU."""
+        """Whether the buffer lies on a GPU, if the method's network is on `device`."""
         return device.type == "cuda" and self.buffer_tier.key in ("auto", "cuda")
 
     def own_share(self, world: int = 0) -> dict[str, int]:
@@ -101,7 +101,7 @@ def async_option(*, default: bool) -> bool:
 
 @dataclass
 class ReplayOptions(BufferOptions):
-    """Which samples a buffer keeps, which are drawn from it, and how many."""
+    """The options of replay: the samples that a buffer keeps, the samples drawn from it, and their number."""
 
     buffer_tier: Any = REPLAY_TIERS.chosen("auto")  # where the buffer lies
     buffer_policy: Any = BUFFER_POLICIES.chosen("reservoir")  # which samples the buffer keeps

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class Rehearsal(ReplayOptions, LightningMethod):
     """Train on each mini-batch together with stored samples of the stream so far (Algorithm 1).
 
-    The loss, which is inherited, is the mean over incoming and replayed samples. Incoming samples are offered to the
-    buffer in the first pass of each phase, so that the stored ones do not depend on the number of passes.
+    The inherited loss is the mean over incoming and replayed samples. Incoming samples are offered to the buffer in the
+    first pass of each phase. So the stored samples do not depend on the number of passes.
     """
 
     target = ContinualSetting

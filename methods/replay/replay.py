@@ -73,7 +73,7 @@ class Replay(ABC):
 
     @abstractmethod
     def costs(self) -> State:
-        """What the run reports of its rehearsal; empty if there is nothing to tell."""
+        """Return the costs of rehearsal that the run reports; empty if there are none."""
 
     @property
     def nbytes(self) -> int:

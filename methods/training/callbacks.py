@@ -1,4 +1,4 @@
-"""What happens around training steps: FLOPs, progress, the loss in the logs, hooks, checkpoints inside a phase."""
+"""Callbacks around training steps: FLOPs, progress, the loss in the logs, hooks, checkpoints inside a phase."""
 
 import math
 import time
@@ -22,7 +22,7 @@ from redwood.methods.training.flops import FlopMeter
 from redwood.methods.training.step import Step
 from redwood.settings.scores.answers import Space
 
-# By how much a loss may rise: beyond it, float32 no longer tells a loss from one that is larger by what is usual.
+# The factor by which a loss may rise. Beyond it, adding a usual loss does not change a float32 loss.
 MOST_GROWTH = 2.0**23
 LOG_EVERY = 50
 LOGGED_DENSELY = 1000  # rows of a run until the interval between rows doubles, again and again
@@ -119,10 +119,10 @@ def optimizer_moved(trainer: Trainer, batch_idx: int) -> bool:
 
 
 class TrainingHooks(Callback):
-    """What happens around each step, before a checkpoint is written: FLOPs are counted, the loss is logged, hooks run.
+    """Counts FLOPs, logs the loss and runs hooks around each step, before a checkpoint is written.
 
-    It is one callback for all three: Lightning walks through all callbacks at each of its many hooks, which takes some
-    percent of the time of a small network's step.
+    One callback does all three, to save time. Lightning walks through all callbacks at each of its many hooks, which
+    takes some percent of the time of a small network's step.
     """
 
     def __init__(self, method: LightningMethod, flops: FlopMeter, network: nn.Module, log: TrainingLog) -> None:
@@ -194,7 +194,7 @@ class TrainingHooks(Callback):
 class CheckpointInsidePhase(ModelCheckpoint):
     """Lightning's checkpoint every so many steps of the optimizer, into the one file that a resumed run looks for.
 
-    The last step of an epoch is saved after the validation that follows it: a resumed run would leave that out.
+    The last step of an epoch is saved after its validation, because a resumed run would leave the validation out.
     """
 
     def __init__(self, run: Run, phase: int, log: TrainingLog) -> None:

@@ -1,4 +1,4 @@
-"""The end of a phase that does not get better any more, with the best weights that it had."""
+"""Early stopping: the end of a phase that does not improve any more, with its best weights."""
 
 from gymnasium.spaces import Box, MultiBinary
 from pytorch_lightning import LightningModule, Trainer

@@ -19,9 +19,9 @@ Kind = tuple[int, ...]
 class FlopMeter(Stateful):
     """FLOPs by their use: of all training steps, from one counted step of each kind, and of what `count` surrounds.
 
-    `torch.utils.flop_counter` makes a step many times slower. What a step costs is decided by how many samples go
-    through the network in each call, so one step of each such kind is counted and the others are multiples of it.
-    A kind that was never counted, such as a ragged last batch, is scaled from the others by its samples.
+    `torch.utils.flop_counter` makes a step many times slower. The number of samples in each call of the network decides
+    the cost of a step. So one step of each such kind is counted, and the others are multiples of it. A kind that was
+    never counted, such as a ragged last batch, is scaled from the others by its samples.
     """
 
     def __init__(self) -> None:
@@ -59,8 +59,8 @@ class FlopMeter(Stateful):
     def start_step(self) -> None:
         """Count this step if the kind of the step before has not been counted yet: most steps are of its kind.
 
-        A kind that never comes twice in a row, such as a ragged last batch, would have a step of another kind counted
-        after each of its own; so one is counted only after its first, second, fourth, eighth, ... step.
+        A kind may never come twice in a row, such as a ragged last batch. Then each of its steps would make the next
+        step, of another kind, be counted. So this happens only after its first, second, fourth, eighth, ... step.
         """
         self._calls.clear()
         times = self.steps.get(self.last, 0)
@@ -70,7 +70,7 @@ class FlopMeter(Stateful):
 
     @property
     def counting(self) -> bool:
-        """Whether the operations of this step are counted, rather than taken over from an earlier one of its kind."""
+        """Whether the operations of this step are counted; else an earlier step of its kind gives their number."""
         return self._counter is not None
 
     def end_step(self) -> None:

@@ -29,17 +29,17 @@ def predicts_label_sets(action_space: Discrete | MultiBinary | Box) -> bool:
 
 
 def as_predictions(outputs: Tensor, action_space: Discrete | MultiBinary | Box) -> Tensor:
-    """What to answer with: scores (B, K) as they are, numbers (B,) or (B, d) in the shape of the targets."""
+    """Return predictions: scores (B, K) unchanged, or numbers (B,) or (B, d) in the shape of the targets."""
     if not isinstance(action_space, Box):
         return outputs
     return outputs.reshape(outputs.shape[0], *(action_space.shape or ()))
 
 
 def sample_losses(outputs: Tensor, y: Tensor) -> Tensor:
-    """The loss (B,) of each sample: cross-entropy of classes, or the squared error, a mean over the target's numbers.
+    """Return the loss (B,) of each sample: cross-entropy of classes, or the mean squared error of a target's numbers.
 
-    Of label sets, it is the mean over labels of the binary cross-entropy of a logistic function of each output; outputs
-    that are masked (minus infinity) do not count.
+    For label sets, it is the mean over labels of the binary cross-entropy of a logistic function of each output. Masked
+    outputs (minus infinity) do not count.
 
     Args:
         outputs: Of the network (B, K) or (B, d).
@@ -74,10 +74,10 @@ def log_likelihoods(outputs: Tensor, y: Tensor) -> Tensor:
 
 
 class TaskHeads(Stateful):
-    """Which outputs belong to which task, as the training phases tell.
+    """The outputs of each task, known from the training phases.
 
-    One output layer serves all tasks; the head of a task is the part of it that the task's classes use (the multi-head
-    network of van de Ven & Tolias, 2019). A task may use all outputs, so what was met is recorded apart.
+    One output layer serves all tasks. The head of a task is the part of it that the task's classes use (the multi-head
+    network of van de Ven & Tolias, 2019). A task may use all outputs, so `met` records apart which tasks were met.
     """
 
     def __init__(self, n_outputs: int, *, active: bool) -> None:

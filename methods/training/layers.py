@@ -56,8 +56,8 @@ ACTIVATIONS = (
 class DropAfter:
     """Forward hook of an activation that drops part of its output while it is in training mode.
 
-    A hook adds no module, so that the names of the weights stay as they are; a class, so that a copy of the network
-    drops alike, and can be pickled.
+    It is a hook, not a module, so the names of the weights stay the same. It is a class, not a function, so a copy of
+    the network has it, too, and can be pickled.
     """
 
     def __init__(self, p: float) -> None:

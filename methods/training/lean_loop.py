@@ -1,8 +1,9 @@
-"""Lightning's loop over the batches of an epoch, without what a step here pays for nothing.
+"""Lightning's loop over the batches of an epoch, without costs that a step here does not need.
 
-Around the step of a small network, Lightning 2.6 spends about as much time as the step itself: some thirty hooks that
-nobody overrides, results of `self.log` in training, contexts of plugins that do nothing. `LeanEpochLoop` calls what is
-overridden, in Lightning's order, and keeps Lightning's counters, so checkpoints fit either loop.
+For a small network, Lightning 2.6 spends about as much time around a step as in the step itself. The time goes to some
+thirty hooks that nobody overrides, results of `self.log` in training, and contexts of plugins that do nothing.
+`LeanEpochLoop` calls only overridden hooks, in Lightning's order. It keeps Lightning's counters, so checkpoints fit
+either loop.
 """
 
 from collections.abc import Callable
@@ -37,11 +38,11 @@ Hooks = list[Callable[..., object]]
 
 
 def suits(trainer: Trainer, module: LightningModule) -> bool:
-    """Whether a step of the Trainer is no more than what `LeanEpochLoop` does.
+    """Whether `LeanEpochLoop` does all that a step of the Trainer does.
 
-    It is not in another version of Lightning, on several workers, in another precision than float32, with accumulated
-    gradients, with loggers of Lightning, or with callbacks from outside redwood, which may count on any hook. Nor is it
-    for a module of another class, one with methods of its own, or one that takes the steps of its optimizer itself.
+    It does not in another version of Lightning, on several workers, or in another precision than float32. It does not
+    with accumulated gradients, with loggers of Lightning, or with callbacks from outside redwood, which may use any
+    hook. It does not for a module of another class, with methods of its own, or with its own steps of the optimizer.
     """
     return (
         version.startswith(TESTED)
@@ -60,8 +61,8 @@ def suits(trainer: Trainer, module: LightningModule) -> bool:
 class LeanEpochLoop(_TrainingEpochLoop):
     """Trains the batches of an epoch, as Lightning's own loop does; weights and checkpoints are equal bit for bit.
 
-    It is for a Trainer and a module that `suits` lets through. The first batch after a checkpoint is left to
-    Lightning's loop, which decides what of the step before was still to be done.
+    It is for a Trainer and a module that `suits` accepts. Lightning's loop takes the first batch after a checkpoint: it
+    decides which parts of the step before are left to do.
     """
 
     @override
@@ -159,14 +160,17 @@ class LeanEpochLoop(_TrainingEpochLoop):
 
 
 def clear_gradients(optimizer: Optimizer) -> None:
-    """What `optimizer.zero_grad()` does, without its entry in torch's profiler, which costs several times as much."""
+    """Clear the gradients as `optimizer.zero_grad()`, but without its costly entry in torch's profiler.
+
+    The entry takes several times as long as the clearing.
+    """
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             parameter.grad = None
 
 
 def overridden(trainer: Trainer, module: LightningModule, name: str) -> Hooks:
-    """The hooks of a name that do anything, bound: those of the callbacks, then that of the module."""
+    """Return the overridden hooks of a name, bound: those of the callbacks, then that of the module."""
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     hooks: Hooks = [
         partial(getattr(callback, name), trainer, module)

@@ -145,7 +145,7 @@ class LearnerModule(LightningModule):
         self._random_state = own["random"]
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Restore the random generators of a resumed run; after a step, tell of layers that it has left as they are."""
+        """Restore the random generators of a resumed run; after a step, report layers that it has not changed."""
         self.restore_random_state()
         if batch_idx == 1:
             self.tell_stray_layers()

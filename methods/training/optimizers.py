@@ -18,7 +18,7 @@ from redwood.methods.training.schedules import ConstantRate, Moment
 if TYPE_CHECKING:
     from redwood.methods.lightning import LightningMethod
 
-# Those of torch that do not go with a training step here, and why.
+# Optimizers of torch that do not work with a training step here, and the reasons.
 REFUSED: Mapping[str, str] = {
     "lbfgs": "computes the loss several times in each step, and a buffer would take in the samples as often",
     "sparseadam": "takes sparse gradients alone, which no network here has",
@@ -28,7 +28,7 @@ TORCH: Mapping[str, type[Optimizer]] = {
     for name, cls in sorted(vars(torch.optim).items(), key=lambda item: item[0].lower())
     if isinstance(cls, type) and issubclass(cls, Optimizer) and cls is not Optimizer and name.lower() not in REFUSED
 }
-# Arguments of optimizers that a training step here has no use for, or that have an option of their own.
+# Arguments of optimizers that a training step here does not use, or that have their own option.
 NOT_OFFERED = ("lr", "params", "maximize", "differentiable", "capturable", "foreach", "fused", "dampening")
 
 
@@ -137,9 +137,9 @@ def make_optimizer(method: "LightningMethod", phase_steps: int, passes: float) -
     """Optimizer and learning-rate schedule of one phase; None for a constant rate, which needs no step of its own.
 
     With `optimizer_state="reset"` both start anew, and a schedule ends within the phase. With `"keep"` the optimizer
-    goes on with its state from the phase before, and one schedule extends over all phases: a cosine falls to zero at
-    the end of the last one, by an equal part of the half wave in each, and passes are counted from the first one on.
-    Both start each phase from its own learning rate (`regime`).
+    goes on with its state from the phase before, and one schedule extends over all phases. Then a cosine falls to zero
+    at the end of the last phase, by an equal part of the half wave in each. Passes are counted from the first phase on.
+    In both cases, each phase starts from its own learning rate (`regime`).
 
     Args:
         method: Its options.

@@ -16,7 +16,7 @@ ROUNDING = 1e-9
 
 
 class Moment(NamedTuple):
-    """Where a step lies in the training that a schedule extends over.
+    """The place of a step in the training that a schedule covers.
 
     Attributes:
         share: Share of the training that is over when the step begins.
@@ -33,7 +33,7 @@ class Moment(NamedTuple):
 
 @dataclass
 class Schedule(Part):
-    """How the learning rate moves within a training."""
+    """A schedule of the learning rate within a training."""
 
     @abstractmethod
     def factor(self, at: Moment) -> float:
@@ -133,7 +133,7 @@ class WarmupCosine(Schedule):
 
 @dataclass
 class Regime(Part):
-    """How the learning rate moves from phase to phase."""
+    """A training regime: the learning rate of each phase."""
 
     @abstractmethod
     def rate(self, lr: float, phase: int) -> float:

@@ -63,7 +63,7 @@ class Replayed:
 
 @dataclass(eq=False)
 class Step:
-    """One training step: what came in, what is replayed with it, and what both make together.
+    """One training step: the incoming batch, the replayed samples, and the batch of both.
 
     Attributes:
         incoming: The batch (b, ...) that the stream served, where the network is.

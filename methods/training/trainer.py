@@ -88,8 +88,8 @@ _entry_points = cache(entry_points)
 def known_entry_points() -> Iterator[None]:
     """Within, a Trainer takes the callbacks of other packages' entry points from a search made once per process.
 
-    It would read the metadata of all installed packages each time, which was most of what a phase takes beside its
-    steps.
+    Otherwise, it would read the metadata of all installed packages each time. This took most of the time of a phase
+    outside its steps.
     """
     vars(registry)["entry_points"] = _entry_points
     try:

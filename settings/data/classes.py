@@ -1,4 +1,4 @@
-"""What the classes of a stream are called, and which of them each output stands for."""
+"""The names of the classes of a stream, and the classes that each output stands for."""
 
 from dataclasses import dataclass
 
@@ -26,11 +26,11 @@ class Classes:
 
 
 def numbers(n: int) -> tuple[str, ...]:
-    """What `n` classes without names are called."""
+    """Return the names of `n` classes without names: their numbers."""
     return tuple(map(str, range(n)))
 
 
 def agreed(*labels: tuple[str, ...]) -> tuple[str, ...]:
-    """The class of each label, if data sets with these classes by label agree on it; else empty."""
+    """Return the class of each label, if all data sets (one tuple of classes by label each) agree on it; else ()."""
     longest = max(labels, key=len)
     return longest if all(longest[: len(own)] == own for own in labels) else ()

@@ -79,10 +79,10 @@ def load(name: str, data_dir: Path, seed: int, image_size: int) -> Dataset:
 def from_scenarios(train: Any, test: Any) -> Dataset:
     """Turn a pair of continuum scenarios into a data set whose `contexts` are the scenarios' tasks.
 
-    Labels are those of the scenario (a `ClassIncremental` renumbers classes by its order). Where the only
-    transformation is `ToTensor`, the raw arrays are taken (uint8 stays uint8), and image files stay files, also with a
-    `Resize` to a square. Otherwise the samples are what the scenario's task sets yield, transformed here once: float32
-    in memory, and random transformations are drawn once.
+    Labels are those of the scenario (a `ClassIncremental` renumbers classes by its order). If the only transformation
+    is `ToTensor`, the raw arrays are taken (uint8 stays uint8). Image files then stay files, also with a `Resize` to a
+    square. Otherwise the samples of the scenario's task sets are taken. They are transformed here once, to float32 in
+    memory, so random transformations are drawn once.
 
     Args:
         train: Any scenario that can be indexed by task, over training data.

@@ -40,8 +40,8 @@ def checked_source(given: object) -> str | Dataset | InMemory:
     """A name of a data set, or a data set.
 
     Args:
-        given: The option `dataset`: a path becomes its name; a table, a data set of Hugging Face or of torch, or a pair
-            of them for training and test, is read when the run starts, and so are arrays `(x, y)` or
+        given: The option `dataset`. A path becomes its name. Other data are read when the run starts: a table, a data
+            set of Hugging Face or of torch, a pair of these for training and test, or arrays `(x, y)` or
             `(x, y, x_test, y_test)`.
 
     Raises:

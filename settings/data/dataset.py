@@ -140,7 +140,7 @@ class Dataset:
 
     @property
     def kind(self) -> str:
-        """What the targets are: `classes`, `multi_label` or `regression`."""
+        """The kind of the targets: `classes`, `multi_label` or `regression`."""
         return "regression" if self.is_regression else "multi_label" if self.is_multi_label else "classes"
 
     @property
@@ -155,7 +155,7 @@ class Dataset:
 
     @property
     def called(self) -> tuple[str, ...]:
-        """What each class or label is called (K,): by its name, else by its number where it came from."""
+        """The name of each class or label (K,); without names, its number in the data set that it comes from."""
         return self.class_names or tuple(map(str, self.class_numbers or range(self.n_classes)))
 
     @property
@@ -247,7 +247,7 @@ class Dataset:
 
 
 def are_numbers(names: Iterable[str]) -> bool:
-    """Whether classes are called by numbers alone, as those without names are."""
+    """Whether all names are numbers, as those of classes without names."""
     return all(name.isdecimal() for name in names)
 
 

@@ -26,17 +26,17 @@ STRENGTH = 2.0
 def drift(task: str, kind: str, data_dir: Path, seed: int, image_size: int) -> Dataset:
     """A stream of inputs x (5,), standard normal, and targets w(t) x + noise.
 
-    Training samples come in the order of time t, cut into contexts; the test samples of a context are drawn from the
+    Training samples come in the order of time t, cut into contexts. The test samples of a context are drawn from the
     same stretch of time.
 
     - `stationary`: one rule throughout
-    - `gradual`: w turns steadily, in two planes of the input space, by half a turn from the first sample to the last;
-      there are many short contexts, so that fading from one to the next (the transition of `continual`) leaves the
-      order almost as it is
+    - `gradual`: w turns steadily, in two planes of the input space, by half a turn from the first sample to the last.
+      There are many short contexts. So fading from one to the next (the transition of `continual`) hardly changes the
+      order
     - `abrupt`: each context has a new rule
     - `recurring`: three rules take turns from context to context, and the first input says which one it is (-3, 0, 3)
-    - `regional`: inputs lie in four regions, told apart by the signs of the first two of them (whose means are -1.5
-      or 1.5), each with a rule of its own; at the start of each context but the first one of these is replaced
+    - `regional`: inputs lie in four regions, told apart by the signs of the first two inputs (whose means are -1.5 or
+      1.5). Each region has a rule of its own. At the start of each context but the first, one of the rules is replaced
 
     Args:
         task: `regression` (one target), or `classification` into three classes, by the largest of three noisy scores.

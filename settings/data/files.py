@@ -28,10 +28,10 @@ _NAMES = (*_OF_SAMPLES, *(f"{name}_test" for name in _OF_SAMPLES), "test", "clas
 def load(path: Path, seed: int, slices: str = "") -> Dataset:
     """Read a data set from `path` (.npz, .h5 or .hdf5).
 
-    The file holds the arrays `x` (N, ...), images as (N, C, H, W), and `y` (N,), integers 0..K-1, or floats (N,) or
-    (N, d) for regression, or bool (N, L) where a sample may have several labels; optionally the task of each sample
-    `t` (N,), integers 0..T-1, and when it was taken, `time` (N,), numbers or dates. Bytes are scaled by
-    255, wider integers by their largest training value.
+    The file holds the arrays `x` (N, ...), images as (N, C, H, W), and `y`. `y` is integers 0..K-1 (N,), or floats (N,)
+    or (N, d) for regression, or bool (N, L) where a sample may have several labels. Two arrays are optional: `t` (N,),
+    integers 0..T-1, is the task of each sample; `time` (N,), numbers or dates, is when it was taken. Bytes are scaled
+    by 255, wider integers by their largest training value.
 
     The test split is `x_test`, `y_test`, `t_test` and `time_test` likewise; or the samples that the mask `test` (N,)
     marks. Without either, one fifth of the samples of each class (and task), drawn by `seed`, is the test split. Where

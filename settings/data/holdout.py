@@ -61,10 +61,10 @@ def hold_out_along(name: str, strata: np.ndarray, order: np.ndarray, seed: int) 
 
 
 def hold_out_rows(name: str, classes: np.ndarray, tasks: np.ndarray, along: np.ndarray | None, seed: int) -> np.ndarray:
-    """Which rows (N,), bool, are held out: the same share of each class in each task.
+    """Return a mask (N,), bool, of the rows to hold out: the same share of each class in each task.
 
-    Rows whose class comes once in their task are held out together with the other such rows of the task; but the first
-    row of a class never is.
+    A class may have a single row in a task. All such rows of a task are held out as if they were of one class. A row
+    that is also the first of its class in the data is never held out.
 
     Args:
         name: Name of the data set, for the error message.
@@ -93,7 +93,7 @@ def hold_out_rows(name: str, classes: np.ndarray, tasks: np.ndarray, along: np.n
 
 
 def _alone(keys: np.ndarray) -> np.ndarray:
-    """Which rows (N,) of keys (N, k) are equal to no other."""
+    """Return a mask (N,), bool, of the rows of keys (N, k) that are equal to no other row."""
     _, numbers, counts = np.unique(keys, axis=0, return_inverse=True, return_counts=True)
     return np.asarray(counts[numbers.reshape(-1)] == 1)
 

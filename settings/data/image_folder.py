@@ -1,4 +1,4 @@
-"""A folder of a user's images: which of its folders are tasks and classes, and which size the images get."""
+"""Read a folder of a user's images: find the task folders, the class folders and the size of the images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,13 +18,13 @@ from redwood.settings.data.paths import PathTable
 MOST_PIXELS = 224  # height and width of images whose size nobody has named
 _LOOKED_AT = 100
 _MOST_NAMES = 12  # of classes or tasks in one line
-# Names by which other programs call the two splits: as tasks, one would be trained on what the other tests.
+# Names that other programs give to the two splits. As tasks, one would be trained on the test samples of the other.
 _SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation"}
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """Which folders hold the images.
+    """The folders that hold the images.
 
     Attributes:
         tasks: The task folders in the order of their names; empty: the class folders are in the folder itself.
@@ -38,15 +38,15 @@ class _Layout:
 def image_folder(data_dir: Path, seed: int, image_size: int) -> Dataset:
     """Any images in one folder per class, or in one folder per task that holds the folders of all classes.
 
-    With folders `train` and `test` (or `val`) in `data_dir`, these hold the class folders or the task folders; else one
-    fifth of each class (of each task), drawn by `seed`, is the test split. Classes and tasks are numbered in the order
-    of their names. Images may lie in folders of a class folder, however deep, beside others.
+    If `data_dir` has folders `train` and `test` (or `val`), these hold the class folders or the task folders. Otherwise
+    one fifth of each class (of each task), drawn by `seed`, is the test split. Classes and tasks are numbered in the
+    order of their names. Images may lie in folders of a class folder, however deep, beside others.
 
     Args:
         data_dir: The folder.
         seed: Draws the test split.
-        image_size: Height and width of all images in pixels. 0: the size of those looked at, if it is the same and at
-            most 224; else squares as large as the longest side among them, up to 224.
+        image_size: Height and width of all images in pixels. 0: the size of the inspected images, if they have one size
+            of at most 224. Otherwise squares as large as the longest side among them, up to 224.
 
     Raises:
         DataError: If the folders are in none of the two layouts, or one of them holds no image or cannot be read.
@@ -204,7 +204,7 @@ def _dataset(name: str, layout: _Layout, splits: Sequence[tuple[Labelled, Tensor
 
 
 def _natural_size(paths: PathTable) -> tuple[tuple[int, int], str]:
-    """Height and width that images get if no option names them; and from which sizes they are resized, for a note."""
+    """Return the default height and width of the images, and a note on the sizes that they are resized from."""
     spread = torch.linspace(0, len(paths) - 1, min(_LOOKED_AT, len(paths)), dtype=torch.float64).long()
     found = set()
     for row in spread.tolist():

@@ -30,8 +30,8 @@ def kept_samples(data: Dataset, imbalance: str, seed: int) -> Tensor:
       et al., 2019, "Class-Balanced Loss Based on Effective Number of Samples")
     - `dirichlet:ALPHA`: a draw from a Dirichlet distribution with this concentration; near 0, one class has nearly all
 
-    As many samples are kept as these shares allow, but one at least of each class, and of each class in each task that
-    the data names. Samples that the data keeps for validation all stay.
+    As many samples are kept as these shares allow. At least one sample is kept of each class, and of each class in each
+    task that the data names. Samples that the data keeps for validation all stay.
 
     Args:
         data: A data set with classes.
@@ -76,8 +76,8 @@ def _shares(imbalance: str, n_classes: int, random: torch.Generator) -> Tensor:
     if value is None:
         return (classes + 1) ** -EXPONENT
     if kind == DIRICHLET:
-        # Of a small concentration, gamma variables underflow: a variable of shape a is one of shape a + 1 times
-        # u^(1/a) with a uniform u. Their logarithms do not.
+        # With a small concentration, gamma variables underflow, but their logarithms do not. A variable of shape a is
+        # one of shape a + 1 times u^(1/a) with a uniform u.
         concentration = torch.full((n_classes,), value, dtype=torch.float64)
         gamma = torch._standard_gamma(concentration + 1, generator=random)
         uniform = 1 - torch.rand(n_classes, dtype=torch.float64, generator=random)

@@ -93,7 +93,7 @@ def _instances(path: Path) -> dict[str, set[int]]:
 
 
 def _column(path: Path, n: int) -> Tensor:
-    """Which of `n` images have a label (n,), bool."""
+    """Return a mask (n,), bool, of the images that have a label."""
     lines = read_list(path).split() if path.is_file() else []
     if len(lines) != n or not set(lines) <= {"0", "1"}:
         raise DataError(

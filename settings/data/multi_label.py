@@ -19,10 +19,10 @@ NOISE = 0.3
 def multi_label(data_dir: Path, seed: int, image_size: int) -> Dataset:
     """4,000 + 2,000 generated samples (64,) with up to four of 24 labels, in four tasks.
 
-    Label u belongs to task u mod 4. A sample has one to four draws from its task's labels, whose shares are
-    proportional to (u + 1)^-1.5: labels of a task come together, and most are rare. A sample is the sum of random
-    directions, one for each label, each of a random length between 0.7 and 1.3, and normal noise of standard deviation
-    0.3.
+    Label u belongs to task u mod 4. The label set of a sample is one to four draws from its task's labels. Their shares
+    are proportional to (u + 1)^-1.5: labels of a task come together, and most are rare. A sample is a sum of random
+    directions, one for each label, and normal noise of standard deviation 0.3. Each direction has a random length
+    between 0.7 and 1.3.
 
     `seed` draws all; `data_dir` is not read.
     """

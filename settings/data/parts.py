@@ -1,4 +1,4 @@
-"""Where samples come from: the option `dataset`, whose text or object decides which other options there are."""
+"""The sources of samples: the option `dataset`. Its text or object decides which other options exist."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -175,7 +175,7 @@ class HuggingFace(Images, Table):
 
 
 class _Datasets(Kind):
-    """All data sets. What a text looks like decides which options there are; whether it is there, loading tells."""
+    """All data sets. The form of a text decides which options exist; only loading finds out whether the data exist."""
 
     @override
     def names(self) -> list[str]:

@@ -1,8 +1,8 @@
 """Let readers of other packages unpickle nothing but plain values and arrays of NumPy.
 
-Of all readers of continuum and torchvision that data sets are read with, MetaShift of continuum unpickles what it finds
-in the data folder. torchvision compares the pickles of CIFAR with published MD5 sums before it reads them, and reads
-those of MNIST as tensors alone (`weights_only`).
+Data sets are read with readers of continuum and torchvision. Of these, MetaShift of continuum unpickles the files that
+it finds in the data folder. torchvision compares the pickles of CIFAR with published MD5 sums before it reads them. It
+reads those of MNIST as tensors alone (`weights_only`).
 """
 
 import pickle

@@ -1,4 +1,4 @@
-"""What a table says of its rows beside the samples: target, task, time, slice, and which rows are for the test."""
+"""Read the target, task, time and slice of each row of a table, and choose the test rows."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _FEW = 20  # so many values may be classes, however few rows there are
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """All that is known of N rows but their samples.
+    """The data of N rows except their samples.
 
     Attributes:
         y: Classes (N,), int64, or numbers (N,), float32.
@@ -30,7 +30,7 @@ class Rows:
         task_names: Name of each task.
         time: Time of each row (N,), float64, or None.
         slices: Slice of each row (N,), or None.
-        is_test: Which rows are for the test (N,), bool.
+        is_test: Mask of the test rows (N,), bool.
     """
 
     y: Tensor
@@ -58,8 +58,8 @@ def read_rows(name: str, frame: Any, target: str, columns: Columns, seed: int, *
         target: The column to predict.
         columns: The other columns.
         seed: Draws the test rows if none are given.
-        n_test: So many of the last rows are for the test; 0: about one fifth is drawn. Where order matters (numbers to
-            predict, or `--time_column`) these lie all along the rows.
+        n_test: Number of test rows, which are the last rows. 0: about one fifth is drawn. Where order matters (numbers
+            to predict, or `--time_column`), the test rows lie all along the rows.
 
     Raises:
         DataError: If a column has missing values or another type, or a task has no row for training or test.
@@ -90,8 +90,8 @@ def dataset_of_rows(
 
     Args:
         name: Its name in results.
-        rows: What is known of the rows.
-        take: The samples of the rows (n,) that it is given.
+        rows: The data of the rows.
+        take: Returns the samples of given rows (n,).
         feature_names: Name of each feature (D,), if the samples are vectors of features.
     """
     train, test = ((~rows.is_test).nonzero().flatten(), rows.is_test.nonzero().flatten())

@@ -1,4 +1,4 @@
-"""What the name of a data set stands for, and whether that is there. This file imports no heavy library."""
+"""Check the name of a data set: its kind, and whether its files exist. This file imports no heavy library."""
 
 import os
 from pathlib import Path
@@ -19,15 +19,14 @@ def path_of(name: str, data_dir: Path) -> Path:
 
 
 def refuse_absent(name: str, data_dir: Path) -> None:
-    """Refuse the name of a data set that stands for nothing here, before anything is read.
+    """Refuse the name of a data set that does not exist, before anything is read.
 
     Args:
         name: A name as `--dataset` takes it.
         data_dir: Folder of data sets.
 
     Raises:
-        DataError: If it is the path of a file or a folder that is not there, of a file that is no data, or a list of
-            data sets.
+        DataError: If it is a path that does not exist, a file that is no data, or a list of data sets.
         UnknownNameError: If there is no such data set; the nearest one is named.
     """
     path = path_of(name, data_dir)

@@ -1,4 +1,4 @@
-"""The table of all data sets: where the function of each key is. This file imports no heavy library."""
+"""The table of all data sets: the module and function of each key. This file imports no heavy library."""
 
 # Key -> `module:function`. Each function is a data source `(data_dir, seed, image_size) -> Dataset`.
 DATASETS: dict[str, str] = {
@@ -29,7 +29,7 @@ DATASETS |= {
     f"tiered_imagenet:{part}": f"redwood.settings.data.folders:tiered_imagenet_{part}"
     for part in ("train", "val", "test")
 }
-# Those whose images lie in files, and may be resized when they are read.
+# Data sets whose images lie in files, and may be resized when they are read.
 OF_IMAGE_FILES = {"tiny_imagenet", "omniglot", "core50", "dtd", "coco", "nus_wide", "image_folder"} | {
     key for key in DATASETS if key.startswith("tiered_imagenet:")
 }

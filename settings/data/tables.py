@@ -73,8 +73,8 @@ def from_frames(name: str, frames: Sequence[Any], columns: Columns, seed: int) -
     """Make a data set of a table, or of one for training and one for the test.
 
     Integers, truth values and texts of the target column are classes, floats are numbers to predict. All columns that
-    have no other use are features: numbers and truth values as they are, texts of up to 50 values (and categories) as
-    one 0/1 column for each value, or one column whose cells are arrays of one shape.
+    have no other use are features. Numbers and truth values stay as they are; texts of up to 50 values (and categories)
+    become one 0/1 column for each value. The features may also be one column whose cells are arrays of one shape.
 
     Args:
         name: Name in results.

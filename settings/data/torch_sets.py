@@ -73,7 +73,7 @@ def from_arrays(name: str, parts: Sequence[np.ndarray | Tensor], seed: int) -> D
 
 
 def _held_out(name: str, y: Tensor, seed: int) -> Tensor:
-    """Which samples become test samples (N,), bool: a share of each class, or along the order of other targets."""
+    """Return a mask (N,), bool, of the test samples: a share of each class, or along the order of other targets."""
     by_class = y.dtype == torch.int64
     none, along = np.zeros(len(y), np.int64), None if by_class else np.arange(len(y))
     return torch.from_numpy(hold_out_rows(name, y.numpy() if by_class else none, none, along, seed))

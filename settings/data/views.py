@@ -16,7 +16,7 @@ TRANSFORMS = ("none", "permuted", "inverted", "rotated")
 
 @dataclass(frozen=True)
 class View:
-    """What one task takes of a data set.
+    """The part of a data set that one task uses.
 
     Attributes:
         dataset: Name of the data set, as `--dataset` takes it.
@@ -68,7 +68,7 @@ class TaskSamples:
         class_names: The name of the class of each label (n,); empty where the data set has none.
         x: Training and validation samples (N, ...).
         y: Their labels (N,).
-        validation: Which of them are kept for validation (N,), bool.
+        validation: Mask of the samples kept for validation (N,), bool.
         x_test: Test samples (M, ...).
         y_test: Their labels (M,).
         max_value: Largest possible value of integer samples; None for floats.
@@ -205,7 +205,7 @@ class _Transform:
 
 
 def _lowest_plus_highest(data: Dataset) -> float:
-    """The sum that a value and its inverse add up to."""
+    """Return the sum of a value and its inverse, the same for all values."""
     if not data.x.dtype.is_floating_point:
         return int(data.max_value or 255)
     assert isinstance(data.x, Tensor)

@@ -27,7 +27,7 @@ class EnvironmentMaker:
     Attributes:
         name: Name of the environment.
         make: Makes a copy without a limit of steps per episode.
-        limit: Steps per episode, or None if the environment does not tell after how many it ends one.
+        limit: Steps per episode; None if the environment does not tell its limit.
         n_test_episodes: Number of test episodes, of which `reset(options={"episode": k})` starts number k; None if
             the environment can play any number.
         make_test: Makes a copy for tests, if that differs.
@@ -102,7 +102,7 @@ def _maker_of(name: str, make: Callable[..., object]) -> EnvironmentMaker:
 
 
 def _own_limit(made: Env) -> int | None:
-    """After how many steps an environment ends an episode by itself: a wrapper `TimeLimit`, or such as MiniGrid's."""
+    """Return the environment's own limit of steps per episode: of a wrapper `TimeLimit`, or one such as MiniGrid's."""
     for name in ("_max_episode_steps", "max_steps"):
         limit = made.get_wrapper_attr(name) if made.has_wrapper_attr(name) else None
         if isinstance(limit, int) and limit > 0:

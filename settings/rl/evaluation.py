@@ -111,9 +111,9 @@ def _success(info: Info, so_far: bool | None) -> bool | None:
 
 
 def play_episodes(predict: Predict, tasks: Sequence[TestedTask], *, tell: bool, seed: int) -> Outcomes:
-    """Play the episodes of several tasks side by side, and return how each went.
+    """Play the episodes of several tasks side by side, and return the outcome of each.
 
-    Several tasks are mixed, so that only the observations tell the task: each batch holds equally many observations of
+    Several tasks are mixed, so that only the observations tell the task. Each batch holds equally many observations of
     each task, in an order drawn anew. A task whose episodes are over first goes on with episodes that do not count.
     Otherwise the number of batches would tell the task.
 

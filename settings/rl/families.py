@@ -23,7 +23,7 @@ class Family:
     Attributes:
         find: Returns the function that makes the environment of a name, without the beginning.
         limit: Steps per episode.
-        install: What installs the packages.
+        install: The command that installs the packages.
     """
 
     find: Callable[[str], Makes]
@@ -32,7 +32,7 @@ class Family:
 
 
 def find_in_family(name: str) -> tuple[Makes, int] | None:
-    """Return what makes an environment, and its steps per episode; None if it is of no family.
+    """Return the function that makes an environment, and its steps per episode; None if it is of no family.
 
     Raises:
         RedwoodError: If the family's package is missing, or does not work with the other packages.
@@ -102,8 +102,8 @@ def _as_float(observation: Any) -> Any:
 def _cora_atari(game: str) -> Makes:
     """Find an Atari game, such as `SpaceInvaders`, as CORA plays it (`make_atari_task.py`).
 
-    Sticky actions are off, all 18 actions are allowed, a frame is 84 x 84 grey pixels after 4 skipped ones, up to 30
-    steps pass at the start, an episode ends with a life, and an observation holds 4 frames.
+    Sticky actions are off, and all 18 actions are allowed. A frame is 84 x 84 grey pixels after 4 skipped ones, and an
+    observation holds 4 frames. Up to 30 steps pass at the start, and an episode ends with a life.
     """
     import ale_py
 

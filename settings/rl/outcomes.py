@@ -1,4 +1,4 @@
-"""How test episodes went, and what results keep of them: returns, their spread, successes, and curves inside phases."""
+"""The outcomes of test episodes, and their summary in results: returns, spread, successes, and curves inside phases."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ Row: TypeAlias = list[float | None]  # one value for each task (T,), None if it 
 
 
 class Outcome(NamedTuple):
-    """How an episode went.
+    """The outcome of an episode.
 
     Attributes:
         value: Its return.
@@ -64,7 +64,7 @@ def _of_task(outcomes: Sequence[Outcome]) -> tuple[float | None, float | None, f
 
 @dataclass(kw_only=True)
 class Evaluations:
-    """What results keep of the episodes, under the key `evaluations` of `results.json`.
+    """The data on episodes that results keep, under the key `evaluations` of `results.json`.
 
     Attributes:
         returns: Return of each test episode of each task after each phase (P, T, E). None for a task that was not

@@ -1,6 +1,6 @@
 """Copies of a phase's environment in processes of their own, which step side by side.
 
-The process of the method keeps the budget and the returns. With each call it tells the number of steps so far, so that
+The process of the method keeps the budget and the returns. With each call it sends the number of steps so far. So
 environments in other processes act as those in this one, step by step and bit by bit.
 """
 
@@ -209,7 +209,7 @@ def _context() -> Any:
 
 
 def _payload(make: MakeCopy) -> bytes:
-    """Return what makes the environments; other processes cannot import the files that a user has named."""
+    """Return the pickled maker of the environments; other processes cannot import the files that a user has named."""
     loaded = [module for name, module in sys.modules.items() if name.startswith(USER_FILE_PREFIX)]
     files = {module.__name__: module for module in loaded}.values()  # packages of several folders may have one name
     for module in files:

@@ -50,7 +50,7 @@ class StreamOptions(Options, Protocol):
 
     @property
     def assumptions(self) -> Assumptions:
-        """What the setting promises."""
+        """The promises of the setting."""
 
     @property
     def observation_space(self) -> Space:
@@ -101,7 +101,7 @@ class ReinforcementStream(FixedStream):
         return ReinforcementPhase(index, task_id, steps, self._training(index), self._periodic)
 
     def _periodic_evaluation(self, index: int, steps: int, learner: Learner | None) -> PeriodicEvaluation | None:
-        """Return what evaluates the method inside a phase, of which this worker takes `steps` steps."""
+        """Return the evaluation of the method inside a phase; this worker takes `steps` steps of the phase."""
         every = self._setting.eval_every // world_size()
         if not every or learner is None:
             return None
@@ -226,7 +226,7 @@ class ReinforcementStream(FixedStream):
         return None if ended is None else found.to_dict()
 
     def _keeps_episodes(self, task: int) -> bool:
-        """Whether results keep each test episode of a task; not if it stands for one of thousands of samples."""
+        """Whether results keep each test episode of a task. Episodes that are single samples are not kept."""
         return self._makers[self._tasks[task].environment].n_test_episodes is None
 
     def result_fields(self, details: list[dict[str, Any]]) -> dict[str, Any]:
@@ -258,7 +258,7 @@ class ReinforcementStream(FixedStream):
     def evaluate(self, method: Learner, num_tasks: int | None = None) -> Scores:
         """Return the mean return of `method` on the first `num_tasks` tasks; the episodes are always the same.
 
-        Workers share the episodes out and gather how they went. Where ids are hidden, all tasks are played together.
+        Workers share the episodes out and gather the outcomes. Where ids are hidden, all tasks are played together.
         """
         outcomes = gather_outcomes(self._play_tested(method, self.num_tasks if num_tasks is None else num_tasks))
         return Scores(summarise(outcomes).mean, details={"outcomes": outcomes})

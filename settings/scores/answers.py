@@ -1,4 +1,4 @@
-"""What a method may answer with: the classes, label sets or numbers of a space, and the checks of an answer."""
+"""The answers of a method (classes, label sets or numbers of a space), and their checks."""
 
 from typing import Any, TypeAlias
 
@@ -54,11 +54,11 @@ def check_values(answer: Tensor, space: Space, call: str) -> None:
 
 
 def decisions(answer: Tensor, y: Tensor) -> Tensor:
-    """What is predicted, in the form of the targets `y`: classes (B,), label sets (B, K) or numbers.
+    """Return the predictions in the form of the targets `y`: classes (B,), label sets (B, K) or numbers.
 
     Args:
-        answer: What `predict` returns; of label sets, the labels with a score above 0 are predicted.
-        y: The targets, of which only the form is read.
+        answer: The result of `predict`. Of label sets, the labels with a score above 0 are predicted.
+        y: The targets; only their form is read.
     """
     if y.is_floating_point():
         return answer.view_as(y)

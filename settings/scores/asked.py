@@ -66,7 +66,7 @@ class AskedScore:
         self._told = False
 
     def before_batch(self, number: int) -> None:
-        """The labels of mini-batch `number` come next: predict all mini-batches whose samples have come by now."""
+        """Predict all mini-batches whose samples have come by now; the labels of mini-batch `number` come next."""
         for step in range(self._online.steps_scored, min(number + self._delay + 1, len(self._sequence.spans))):
             batch = self._sequence.peek(step)
             # A resumed run asks before its random generators are restored, so each mini-batch has a seed of its own.

@@ -1,17 +1,17 @@
-"""The cost of a run: time, memory, floating-point operations, and what it cost to choose its options."""
+"""The cost of a run: time, memory, floating-point operations, and the cost of choosing its options."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-# What a method computes for. A search tries candidates that it may discard, each of which it trains.
+# The uses of a method's computation. A search trains candidates that it may discard.
 USES = ("training", "validation", "selection", "search")
 
 
 class TuningCost(NamedTuple):
-    """What it cost to choose the options of a run.
+    """The cost of choosing the options of a run.
 
     Attributes:
-        trials: Runs that tried options, those that failed or ended early included.
+        trials: Runs that tried options, including those that failed or ended early.
         flops: Their FLOPs for all uses.
         seconds: Their seconds, one after the other.
     """

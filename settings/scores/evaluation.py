@@ -21,7 +21,7 @@ TOP = 5  # top-5 accuracy is counted where there are more than twice as many cla
 
 
 class Predictor(Protocol):
-    """What is scored."""
+    """A method that is scored."""
 
     def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:
         """Return classes (B,), scores (B, K), label sets (B, L) or numbers for samples (B, ...)."""
@@ -77,8 +77,8 @@ class TaskEvaluation:
     def by_task(self, method: Predictor, source: LabelledSamples, entries: Entries, tasks: range) -> Scores:
         """Accuracy or RMSE on each of the tasks, and of classes the scores on each slice.
 
-        Where ids are shown, only the classes of the sample's task can be among its five best: a method that keeps to
-        them would be right with any answer otherwise, where a task has five. Such tasks have no top-5 accuracy.
+        Where ids are shown, only the classes of the sample's task can be among its five best. In a task of up to five
+        classes, any answer within the task would be right. Such tasks have no top-5 accuracy.
         """
         counts = self._count(method, source, entries, entries.tasks, self.n_tasks, self.slicing)
         part = slice(tasks.start, tasks.stop)
@@ -98,7 +98,7 @@ class TaskEvaluation:
         return [None if len(own) <= TOP else share for own, share in zip(self.own_classes, shares, strict=True)]
 
     def _is_own(self) -> Tensor | None:
-        """Whether each class is one of each task (T, K), where ids are shown and a task has enough of them."""
+        """Return a mask (T, K) of the classes of each task; None if ids are hidden or all tasks have few classes."""
         if self.own_classes is None or not any(len(own) > TOP for own in self.own_classes):
             return None
         is_own = torch.zeros(self.n_tasks, self.n_outputs, dtype=torch.bool)

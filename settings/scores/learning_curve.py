@@ -20,7 +20,7 @@ class LearningCurve:
         self.values: list[float | None] = []
 
     def before_batch(self, number: int) -> None:
-        """The loader is about to serve mini-batch `number` of the phase, counted over all passes."""
+        """Score before the loader serves mini-batch `number` of the phase, counted over all passes."""
         if number <= self._n and number == len(self.values):
             self.values.append(self._score())
 

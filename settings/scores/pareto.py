@@ -62,7 +62,7 @@ def hypervolume(points: Sequence[Point], reference: Point) -> float:
 
 
 def loss_of(objective: float, measure: Measure) -> float:
-    """Return what a front minimises: the error 1 - accuracy (or mAP), the RMSE itself, or the negated return."""
+    """Return the loss that a front minimises: the error 1 - accuracy (or mAP), the RMSE, or the negated return."""
     if measure is RMSE:
         return objective
     return 1.0 - objective if measure.is_share else -objective
@@ -72,14 +72,14 @@ def hypervolume_of_methods(costs: Sequence[float], losses: Sequence[float], meas
     """Return the hypervolume of methods by this project's convention: loss against log10 of the FLOPs for all uses.
 
     The reference is the largest of the costs, and the error 1; of RMSEs and returns, the largest of the losses. So the
-    most expensive method adds nothing: the hypervolume is what the others save, in decades of compute, times how far
-    they are below the reference. Hypervolumes compare sets of methods only where their references are the same.
+    most expensive method adds nothing. The hypervolume is the saving of the others, in decades of compute, times their
+    distance below the reference. Hypervolumes compare sets of methods only where their references are the same.
 
     Args:
         costs: FLOPs of each method, those of choosing its options included. One without FLOPs, such as guessing, has no
             logarithm, and is left out.
         losses: The `loss_of` each method.
-        measure: What the losses are of.
+        measure: The measure of the losses.
 
     Returns:
         The area in decades times the unit of the loss; None if no method has computed anything.

@@ -41,8 +41,8 @@ class Rows(NamedTuple):
     """A further table of one run.
 
     Attributes:
-        title: What it shows.
-        columns: What stands above the columns.
+        title: The title of the table.
+        columns: The headings of the columns.
         rows: The values (columns,) of each row by its name; None: not measured.
         scores: Whether the values are scores, shown as those of the run's measure, such as shares in percent. Others,
             such as counts, are shown as they are.
@@ -125,7 +125,7 @@ class Results:
     )
 
     def __init_subclass__(cls) -> None:
-        """Warn of what nearly has the name of a hook."""
+        """Warn of attributes whose names nearly match that of a hook."""
         super().__init_subclass__()
         warn_of_misnamed(cls, 2)
 
@@ -182,7 +182,7 @@ class Results:
 
     @property
     def tuning_curve(self) -> list[float | None]:
-        """What a sweep goes by after each phase (P,): the average over the samples held out from the phases so far."""
+        """The score (P,) that a sweep uses after each phase: the average on samples held out from the phases so far."""
         return [_mean_of_known(row) for row in self.validation_matrix]
 
     @property
@@ -231,7 +231,7 @@ class Results:
         return ()
 
     def why_undefined(self, name: str) -> str:
-        """Why a metric of a run that was tested is None, in a few words; empty where a table says so for all."""
+        """Return the reason why a metric of a tested run is None, in a few words; empty where a table tells it."""
         return ""
 
     @property
@@ -523,7 +523,7 @@ def _numbers(row: Sequence[float | None]) -> list[float | None]:
 
 
 def _planned_phases(matrix: list[list[float | None]], stored: dict[str, float | None]) -> int:
-    # The file does not hold the number of phases. One row of several tasks is either all of a single-phase run, whose
-    # forgetting is undefined, or the start of a longer one, whose forgetting is that of one task: 0.
+    # The file does not hold the number of phases. One row of several tasks may be all of a single-phase run: then the
+    # forgetting is undefined. Or it is the start of a longer run: then the forgetting is that of one task, 0.
     single = not matrix or (len(matrix) == 1 and stored["forgetting"] is None)
     return 1 if single else len(matrix[0])

@@ -43,10 +43,10 @@ def slicing_of(data: Dataset, column: str) -> Slicing:
 class SliceScores:
     """Scores on each of S slices.
 
-    The equalised error rates say how far the slices lie apart: the mean and the maximum of `|l_i - mean(l)|` over the
-    slices i, where `l_i` is the loss of slice i and `mean(l)` the mean over the slices (Tae & Whang, "Slice Tuner",
-    SIGMOD 2021, section 2.2). The authors' code has another variant: the mean of `l_i - mean(l_j, j != i)` over the
-    slices that are worse than the others. Where a loss is not known, `l_i` is the error rate.
+    The equalised error rates say how far the slices lie apart. They are the mean and the maximum of `|l_i - mean(l)|`
+    over the slices i. Here `l_i` is the loss of slice i, and `mean(l)` the mean over the slices (Tae & Whang, "Slice
+    Tuner", SIGMOD 2021, section 2.2). The authors' code has another variant: the mean of `l_i - mean(l_j, j != i)` over
+    the slices that are worse than the others. Where a loss is not known, `l_i` is the error rate.
 
     Attributes:
         by: What makes the slices: "class", or the name of a column.

@@ -11,7 +11,7 @@ from redwood.settings.scores.slices import SliceScores
 
 @dataclass(frozen=True)
 class Scores:
-    """How a method does on each task.
+    """The scores of a method on each task.
 
     Attributes:
         per_task: Accuracy in [0, 1] on each task; mAP of label sets; RMSE where numbers are predicted; mean return of
@@ -19,7 +19,7 @@ class Scores:
         top5: Share of samples whose class is among the five highest scores, if there are more than ten classes. Where
             ids are shown, only those of the sample's task count, and a task of up to five classes has None.
         slices: Scores on each slice of the samples; None where no classes are predicted.
-        details: Further plain values of the phase, which `Stream.result_fields` makes fields of the results of.
+        details: Further plain values of the phase; `Stream.result_fields` makes fields of the results from them.
     """
 
     per_task: list[float | None]

@@ -37,7 +37,7 @@ class Source:
         x: Samples of the data set (N, ...).
         y: Labels of the data set (N,), label sets (N, L), or targets (N,) or (N, d) of regression.
         tasks: All tasks of the stream, which transform samples and labels.
-        decoding: Who decodes samples that are not in memory.
+        decoding: The processes that decode samples that are not in memory.
     """
 
     x: Samples
@@ -102,7 +102,7 @@ class Observer(Protocol):
         """Mini-batch `number` comes next, counted over all passes."""
 
     def state_dict(self) -> State:
-        """What a run that is resumed inside the phase needs of it."""
+        """Return the state that a run needs to resume inside the phase."""
 
     def load_state_dict(self, state: State) -> None:
         """Continue inside the phase."""
@@ -152,7 +152,7 @@ class BatchSequence:
         served: Whether a batch has been served in this process.
         epoch: The epoch that the next batch belongs to.
         next: Number of the next batch within its epoch.
-        observers: What is told of each batch before it is served.
+        observers: Objects that are told of each batch before it is served.
     """
 
     def __init__(
@@ -204,7 +204,7 @@ class BatchSequence:
         self._orders: dict[int, Tensor] = {}
 
     def _cut(self, n_samples: int, batch_size: int, workers: int) -> list[int]:
-        """Where the sequence is cut into batches; see `batch_cuts`."""
+        """Return the places where the sequence is cut into batches; see `batch_cuts`."""
         cuts: list[int] = batch_cuts(n_samples, batch_size, workers).tolist()
         return cuts
 
@@ -307,7 +307,7 @@ class BatchSequence:
         return self._entries.rows[self._places_of(number)]
 
     def close(self) -> None:
-        """End what decodes ahead."""
+        """End the processes that decode ahead."""
         if "_reader" in vars(self):
             self._reader.close()
 

@@ -43,15 +43,15 @@ class EarlierData:
 
 @dataclass(frozen=True, eq=False)
 class Earlier:
-    """What an earlier run hands on to one that extends it.
+    """The data of an earlier run for a run that extends it.
 
     Attributes:
-        identity: Of the earlier run, as in its checkpoints.
-        num_tasks: Tasks that it has trained.
-        classes: Those that its outputs stand for.
-        observation_space: Of its samples.
+        identity: Identity of the earlier run, as in its checkpoints.
+        num_tasks: Number of tasks that it has trained.
+        classes: Classes that its outputs stand for.
+        observation_space: Space of its samples.
         feature_names: Name of each feature of its samples; empty where they have none.
-        known: Its data, if that is still there.
+        known: Its data, if they still exist.
     """
 
     identity: str
@@ -68,7 +68,7 @@ class Joined(NamedTuple):
     Attributes:
         data: The samples: those of the earlier run, if they are there, before the new ones.
         tasks: The earlier tasks, which are without samples if their data is gone, and the new ones.
-        classes: Those that the outputs stand for.
+        classes: The classes that the outputs stand for.
     """
 
     data: Dataset
@@ -93,7 +93,7 @@ def join(
         tasks: The new tasks.
         n_outputs: Outputs of the new tasks.
         shared: Whether all tasks share their outputs.
-        stream: What made the new tasks.
+        stream: The stream that made the new tasks.
 
     Raises:
         DataError: If the new targets have another form than the earlier ones, or it cannot be told which of the new
@@ -164,7 +164,7 @@ def _check_kind(earlier: Earlier, data: Dataset) -> None:
 
 
 def _in_words_of_the_run(old: Classes, data: Dataset, shared: bool) -> tuple[str, ...]:
-    """What the classes of new data (K,) are called in the earlier run: by their names, or else by their labels."""
+    """Return the names (K,) that the classes of new data have in the earlier run, found by name, or else by label."""
     names = data.called
     known = old.by_label or tuple(dict.fromkeys(chain.from_iterable(old.outputs)))
     if are_numbers(names) == are_numbers(known):

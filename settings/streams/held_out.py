@@ -1,4 +1,4 @@
-"""Samples that are held out from a phase: which, and from when on they may be shown."""
+"""Samples that are held out from a phase, and the time from which they may be shown."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What suits a data set: settings, options and methods."""
+"""Check that settings, options and methods suit a data set."""
 
 from redwood.core.errors import InvalidOptionError, NotApplicableError
 from redwood.settings.data.dataset import Dataset

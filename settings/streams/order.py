@@ -45,8 +45,8 @@ def abrupt(phases: Sequence[Entries], seed: int) -> Entries:
 def gradual(tasks: Sequence[Entries], width: float, seed: int) -> Entries:
     """Let each task fade into the next: the share of the new task grows while the share of the old task falls.
 
-    A sample of task k appears at time k + u + width (v - 1/2), with u, v uniform in [0, 1], where a task lasts one
-    unit of time. With `width=1`, tasks k and k + 1 overlap for one whole unit around their boundary.
+    A task lasts one unit of time. A sample of task k appears at time k + u + width (v - 1/2), with u, v uniform in
+    [0, 1]. With `width=1`, tasks k and k + 1 overlap for one whole unit around their boundary.
     """
     everything = Entries.concatenate(tasks)
     random = torch.rand(2, len(everything), generator=generator(seed), dtype=torch.float64)
@@ -58,9 +58,9 @@ def batch_cuts(n_samples: int, batch_size: int, workers: int) -> Tensor:
     """The cuts of a sequence into batches: all workers take the same number of steps, and no sample is lost.
 
     Worker w trains at step s on the samples from cut `s * workers + w` to the next cut. Every batch holds `batch_size`
-    samples, except in the last step, where the workers divide the rest; sizes differ by at most one. If the rest is
-    less than two samples per worker, the last two steps are divided together: DDP hangs if one worker has more steps
-    than another, and batch normalisation cannot train on a single sample.
+    samples, except in the last step. There the workers divide the rest; sizes differ by at most one. If the rest is
+    less than two samples per worker, the last two steps are divided together. For DDP hangs if one worker has more
+    steps than another, and batch normalisation cannot train on a single sample.
 
     Args:
         n_samples: Length of the sequence, at least `workers`.

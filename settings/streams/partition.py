@@ -1,4 +1,4 @@
-"""Who holds which samples: parts of a stream that differ in their classes, one for each worker or client."""
+"""Divide the samples of a stream into parts that differ in their classes, one for each worker or client."""
 
 from collections.abc import Sequence
 
@@ -44,8 +44,8 @@ def dirichlet_owners(classes: Tensor, quotas: Sequence[int], alpha: float, seed:
 def _log_dirichlet(concentration: Floats, n: int, random: Generator) -> Floats:
     """Logarithms (n, K) of n draws from a Dirichlet distribution, each up to a constant.
 
-    Of a small concentration all draws but one would be 0 in floating point. Their order is needed once a class is used
-    up. A gamma variable of shape a is one of shape a + 1, times u^(1/a) with a uniform u.
+    With a small concentration, all draws but one would be 0 in floating point. Their order is needed once a class is
+    used up. A gamma variable of shape a is one of shape a + 1, times u^(1/a) with a uniform u.
     """
     shape = np.maximum(concentration, 1e-300)  # a quotient by less would overflow
     size = (n, len(shape))
@@ -53,7 +53,9 @@ def _log_dirichlet(concentration: Floats, n: int, random: Generator) -> Floats:
 
 
 def _take(preferences: Floats, supply: Counts, quotas: Counts, random: Generator) -> Counts:
-    """How many samples of each class every part takes (W, K): rows sum to the quotas (W,), columns to the supply (K,).
+    """Return the number of samples (W, K) of each class in each part.
+
+    Rows sum to the quotas (W,), columns to the supply (K,).
 
     The logarithms of the preferences are (W, K). Each turn fills all quotas or uses up a class, so there are at most
     K + 1 turns.

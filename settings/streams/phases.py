@@ -1,4 +1,4 @@
-"""From the samples of all tasks to phases: what is held out, and which tasks a phase mixes."""
+"""Arrange the samples of all tasks in phases: hold samples out, and mix tasks within a phase."""
 
 from dataclasses import dataclass
 
@@ -15,13 +15,13 @@ from redwood.settings.streams.transitions import Transition
 
 @dataclass(frozen=True)
 class PhaseOptions:
-    """What decides the phases.
+    """The options that decide the phases.
 
     Attributes:
-        promised: What the setting promises.
-        transition: How one task follows another.
+        promised: The promises of the setting.
+        transition: The transition from one task to the next.
         validation: Share of each task's samples that is held out.
-        seed: Decides which ones are, and the order of the others.
+        seed: Decides which samples are held out, and the order of the others.
         in_order: Whether samples come in their order.
         part: The tasks of the run, among all tasks of the stream.
         mask: Training samples of the data set (N,), bool, that it keeps for validation; None: a share is held out.
@@ -43,7 +43,7 @@ def split_into_phases(tasks: list[Entries], options: PhaseOptions) -> tuple[list
 
     Args:
         tasks: The samples of each task of the stream, also of tasks that are no part of the run.
-        options: What decides the phases.
+        options: The options that decide the phases.
     """
     promised, part = options.promised, options.part
     train, held_out = _hold_out(tasks, options)

@@ -1,6 +1,6 @@
 """Samples that lie in files are decoded batch by batch, by worker processes ahead of the training if there are any.
 
-Which rows a batch holds is known beforehand, so what decodes them changes no number of a run.
+The rows of each batch are known beforehand, so the process that decodes them changes no number of a run.
 """
 
 import multiprocessing
@@ -39,7 +39,7 @@ _Request: TypeAlias = tuple[int, np.ndarray]
 
 
 class Decoding:
-    """Who decodes the samples of a stream.
+    """The processes that decode the samples of a stream.
 
     Attributes:
         workers: Processes that decode the coming batches. 0: this process decodes each batch when it is needed.
@@ -62,16 +62,16 @@ class Decoding:
                 reader.close()
 
     def opened(self, reader: "ReadAhead") -> None:
-        """`reader` has started processes: it is closed at the end of the block, if not before."""
+        """Register a reader that has started processes: it is closed at the end of the block, if not before."""
         self._open.add(reader)
 
     def closed(self, reader: "ReadAhead") -> None:
-        """`reader` has ended its processes."""
+        """Forget a reader that has ended its processes."""
         self._open.discard(reader)
 
 
 def decoding_workers(name: str, samples: Sequence[Samples], given: int | None, share: int) -> int:
-    """How many processes decode samples ahead.
+    """Return the number of processes that decode samples ahead.
 
     Args:
         name: The data set, for messages.
@@ -138,7 +138,7 @@ class ReadAhead:
             x: The samples.
             rows_of: The rows (n,) of a batch, by its number.
             length: Number of batches.
-            decoding: Who decodes them.
+            decoding: The processes that decode them.
             seed: Seed of what `x` draws when it is indexed, such as random crops; each batch has its own.
         """
         self._x, self._rows_of, self._length, self._seed = x, rows_of, length, seed
@@ -210,7 +210,7 @@ class _WorkerEndedError(Exception):
 
 
 class _Decoder(Dataset[Tensor]):
-    """What a worker process runs: it decodes a whole batch."""
+    """The data set in a worker process; it decodes a whole batch at a time."""
 
     def __init__(self, x: Samples, seed: int) -> None:
         self._x, self._seed = x, seed

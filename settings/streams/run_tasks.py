@@ -13,7 +13,7 @@ from redwood.settings.streams.tasks import Cut, StreamPart, SupervisedTask, make
 
 @dataclass(frozen=True, eq=False)
 class RunTasks:
-    """The tasks of a stream, and which of them are a run's.
+    """The tasks of a stream, and those of a run among them.
 
     Attributes:
         data: The samples of all tasks.
@@ -39,8 +39,8 @@ def cut_run(data: Dataset, stream: StreamPart, cut: Cut, earlier: Earlier | None
 
     Args:
         data: The samples.
-        stream: What cuts them.
-        cut: What decides the tasks beside its options.
+        stream: The stream that cuts them.
+        cut: The values that decide the tasks beside its options.
         earlier: The run whose tasks come before those of `data`; None: there is none.
 
     Raises:

@@ -54,9 +54,9 @@ def check_one_class_each(option: str, data: Dataset) -> None:
 class ShardedStream(SupervisedStream):
     """A stream whose workers each hold a fixed part of a phase, skewed in its classes, if `--shard` says so.
 
-    All workers take the same number of steps, and every sample is served by one of them: shards have the sizes that
-    even ones have in the first pass. It raises `InvalidOptionError` if shards are to differ in their classes, but the
-    data have no classes or keep an order.
+    All workers take the same number of steps, and one of them serves each sample. Shards have the sizes of even shards
+    in the first pass. It raises `InvalidOptionError` if shards are to differ in their classes, but the data have no
+    classes or keep an order.
     """
 
     setting: "DistributedClassIncrementalSetting"

@@ -1,4 +1,4 @@
-"""What the samples and the answers of a data set look like, as gymnasium's spaces."""
+"""The gymnasium spaces of the samples and the answers of a data set."""
 
 import numpy as np
 import torch

@@ -56,9 +56,9 @@ class SupervisedStream(FixedStream):
     Tasks keep their numbers in the whole stream, of which a run may take a part: `num_tasks` from `first_task` on.
 
     A setting with a stream of its own names it as `stream_type`. Such a subclass overrides up to three methods, by
-    `super()`: `training_source` (which labels or samples are shown), `split_into_phases` (which samples come when) and
-    `batches` (how a phase is served). What it cannot be made of is refused in `check_data`; `result_fields` fills the
-    fields of results of its own, `results_of_classes`.
+    `super()`. `training_source` decides which labels or samples are shown, `split_into_phases` which samples come when,
+    and `batches` how a phase is served. `check_data` refuses data that do not suit it. `result_fields` fills the fields
+    of its own results, `results_of_classes`.
 
     Attributes:
         setting: The options.
@@ -68,7 +68,7 @@ class SupervisedStream(FixedStream):
     results_of_classes: ClassVar[type[Results]] = Results
 
     def __init_subclass__(cls) -> None:
-        """Warn of what nearly has the name of a hook."""
+        """Warn of attributes whose names nearly match that of a hook."""
         super().__init_subclass__()
         warn_of_misnamed(cls, 2)
 
@@ -150,7 +150,7 @@ class SupervisedStream(FixedStream):
         return cut_run(data, stream, cut, earlier)
 
     def training_source(self, x: Samples, y: Tensor) -> Source:
-        """What training shows of the tasks: the same N samples in the same order, changed if need be.
+        """Return the samples and labels that training shows: the same N samples in the same order, maybe changed.
 
         Args:
             x: Samples of the data set (N, ...).
@@ -158,7 +158,7 @@ class SupervisedStream(FixedStream):
         """
         return Source(x, y, self.tasks, decoding=self._decoding)
 
-    # Second step: phases, and what is held out from them.
+    # Second step: phases, and their held-out samples.
 
     def split_into_phases(self) -> tuple[list[Entries], list[HeldOut]]:
         """The training samples and the held-out samples of each phase.
@@ -228,7 +228,7 @@ class SupervisedStream(FixedStream):
         inside = (entries.tasks >= self.first_task) & (entries.tasks < self.first_task + num_tasks)
         return entries[inside.nonzero().flatten()]
 
-    # What the assumptions and the options decide.
+    # Decisions of the assumptions and the options.
 
     @property
     def _is_pooled(self) -> bool:
@@ -276,8 +276,8 @@ class SupervisedStream(FixedStream):
 
         Args:
             index: Number of the phase.
-            learner: The method that is asked for its predictions in this phase, where the setting asks for them, and
-                whose learning curve is measured, if `--lca` asks for it.
+            learner: The method. It is asked for predictions in this phase if the setting asks for them. Its learning
+                curve is measured if `--lca` asks for it.
         """
         entries, sequence = self._phases[index], self.batches(index, learner)
         length = self.setting.eval_tasks.curve_length
@@ -382,7 +382,7 @@ class SupervisedStream(FixedStream):
         """Each phase adds one task, or one phase holds all. Single samples of later tasks (blurry) do not count."""
         return phase + 1 if self.num_phases == self.num_tasks else self.num_tasks
 
-    # How a method is scored.
+    # Scores of a method.
 
     def check(self, method: Learner) -> None:
         """Raise an error if the method cannot learn from this data; see `check_learner`."""

@@ -1,4 +1,4 @@
-"""The tasks of a supervised stream: what a task is, and how the option `stream` makes them of the data."""
+"""The tasks of a supervised stream, and the option `stream`, which makes them from the data."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -37,13 +37,13 @@ Tasks = tuple[list[SupervisedTask], int]
 
 @dataclass(frozen=True)
 class Cut:
-    """What decides the tasks beside the options of a stream.
+    """The values that decide the tasks beside the options of a stream.
 
     Attributes:
         num_tasks: Number of tasks; None: as many as the stream has otherwise.
         shared_outputs: Whether all tasks share their outputs.
         seed: Draws what is left to chance.
-        first: Number of the first task: of a run that extends another, the tasks of that one.
+        first: Number of the first task. For a run that extends another, it is the number of tasks of that run.
         kept: Training samples of the data set (N,), bool, that tasks take; None: all.
     """
 
@@ -56,7 +56,7 @@ class Cut:
 
 @dataclass
 class StreamPart(Part):
-    """Where the tasks come from."""
+    """The source of the tasks."""
 
     splits_classes: ClassVar[bool] = False  # whether each task has some of the classes
     transforms: ClassVar[bool] = False  # whether each task has all samples, transformed in a way of its own
@@ -72,7 +72,7 @@ class StreamPart(Part):
         """
 
     def for_data(self, data: Dataset) -> "StreamPart":
-        """What cuts this data set: the stream itself, unless it chooses one by the data."""
+        """Return the stream that cuts this data set: this one, unless it chooses another by the data."""
         return self
 
     def kept_samples(self, data: Dataset, seed: int) -> Tensor | None:

@@ -1,4 +1,4 @@
-"""How one task follows another in the stream: the option `transition`."""
+"""The transition from one task to the next in the stream: the option `transition`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from redwood.settings.streams.order import abrupt, blurry, gradual
 
 @dataclass
 class Transition(Part):
-    """How one task follows another: abruptly, unless a subclass says more."""
+    """The transition from one task to the next: abrupt, unless a subclass changes it."""
 
     def mix(self, tasks: list[Entries], seed: int) -> list[Entries]:
         """The samples of each task, once those of other tasks are mixed in."""

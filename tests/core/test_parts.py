@@ -339,7 +339,6 @@ class Newest(PolicyPart):
     \"\"\"The newest samples.\"\"\"
 
     maker: ClassVar[type] = Ring
-    chosen_by: ClassVar[str] = "--buffer_policy newest"
 
 
 @dataclass
