@@ -1,4 +1,4 @@
-"""The door for branches and packages: what each adds, by name, in a table that imports no heavy library.
+"""The entries that branches and packages add, by name, in tables that import no heavy library.
 
 A branch is a protocol or a family of methods that stands on the trunk. Its table is an object `BRANCH`: that of
 `branches/NAME/table.py` for redwood's own, and an entry point of the group `redwood.branches` for an installed package.
@@ -45,7 +45,7 @@ class Command(NamedTuple):
     Attributes:
         reference: A dataclass, as `module:Name`. Its fields are the options, and those without a default come before
             them. A call of an object runs the command.
-        follows: What follows the word, beside options.
+        follows: The arguments after the word, beside options.
         does: What the command does, in one line.
     """
 

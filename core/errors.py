@@ -25,7 +25,7 @@ class UnknownNameError(RedwoodError):
     """No setting, method, data set or network has this name."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
-        """Name the nearest of the `known` names; `kind` says what `name` was looked up as."""
+        """Name the nearest of the `known` names; `kind` is the kind of object that was looked up."""
         known = sorted(known)
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
         hint = f" Did you mean {near[0]}?" if near else ""
@@ -77,7 +77,7 @@ class WorkerLostError(RedwoodError, RuntimeError):
 
 
 class ClassWarning(UserWarning):
-    """Says what is odd about a class, while it is being made.
+    """A warning about a class, given while the class is made.
 
     Attributes:
         cls: The class.

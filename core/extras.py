@@ -12,7 +12,7 @@ def load_extra(module: str, extra: str, user: str) -> Any:
     Args:
         module: The module, such as `pandas`.
         extra: The extra, such as `data`.
-        user: What needs it, for the message: an option and its value.
+        user: The option that needs it, with its value, for the message.
 
     Raises:
         RedwoodError: If it is not installed.

@@ -45,7 +45,7 @@ class _Finder(MetaPathFinder):
 
 
 class _LateLoader(Loader):
-    """Fills the package with what Lightning needs; anything unexpected ends in the plain import."""
+    """Fills the package with the names that Lightning needs; anything unexpected ends in the plain import."""
 
     def __init__(self, whole: Loader) -> None:
         self._whole = whole
@@ -69,7 +69,7 @@ class _LateLoader(Loader):
             module.__class__ = _LatePackage
 
     def load_whole(self, module: ModuleType) -> None:
-        """Run what a plain import runs."""
+        """Run the plain import."""
         self._whole.exec_module(module)
 
 

@@ -11,7 +11,7 @@ from simple_parsing.docstring import get_attribute_docstring
 
 from redwood.core.errors import ClassWarning
 
-# How alike two names have to be, from 0 to 1: `policy` and `make_policy` are .706.
+# The least similarity of two names, from 0 to 1: `policy` and `make_policy` have .706.
 ALIKE = 0.7
 
 
@@ -19,7 +19,7 @@ def warn_of_misnamed(cls: type, stacklevel: int, further: Sequence[str] = ()) ->
     """Warn of methods and class variables of a user's class whose names nearly match a known name.
 
     Args:
-        cls: The class, while it is being created. What its bases define is known.
+        cls: The class, while it is being created. Names that its bases define are known.
         stacklevel: That of the class statement, counted from the caller.
         further: Names of further methods that are called.
     """

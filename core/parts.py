@@ -1,4 +1,4 @@
-"""Parts: dataclasses with options of their own, of which a setting, a method or a run has one, chosen by name.
+"""Parts: dataclasses with options of their own. A setting, a method or a run has one part of a kind, chosen by name.
 
 A field that holds a part is declared by its kind: `stream: Any = STREAMS.chosen("auto")`. From Python its value is a
 name or a part, `stream="rotated"` or `stream=Rotated(angles=[0.0, 30.0])`; on the command line it is

@@ -64,7 +64,7 @@ class Stateful:
         return {name: copy_state(getattr(self, name)) for name in self._states}
 
     def load_state_dict(self, state: State) -> None:
-        """Continue from what `state_dict` returned."""
+        """Continue from the result of `state_dict`."""
         device = getattr(self, "device", torch.device("cpu"))
         for name in self._states:
             setattr(self, name, load_state(getattr(self, name), state[name], device))
@@ -99,7 +99,7 @@ def load_state(current: Any, saved: Any, device: torch.device) -> Any:
     Args:
         current: The value before. A component loads the state in place, and moves to the device if it has a method
             `to`; modules stay where they are. A tensor names the device of its successor.
-        saved: What `copy_state` returned.
+        saved: The result of `copy_state`.
         device: For tensors without a predecessor. One number as a tensor stays on the CPU: torch joins it with tensors
             of any device, and optimizers keep their counts of steps there.
 

@@ -11,9 +11,9 @@ from torch.distributed import ProcessGroup
 
 Value = TypeVar("Value")
 
-# How long to wait for other workers, unless told otherwise: torch's own default is half an hour for gloo.
+# The default time to wait for other workers: torch's own default is half an hour for gloo.
 TIMEOUT = timedelta(minutes=5)
-# How long to wait, at least, for a worker that saves or loads: one writes the weights, or reads rows that others have.
+# The least time to wait for a worker that saves or loads: one writes the weights, or reads rows that others have.
 SAVING_TIMEOUT = timedelta(minutes=30)
 
 

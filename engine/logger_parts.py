@@ -81,7 +81,7 @@ LOGGERS = _Loggers("logger", Logs, "redwood.loggers")
 
 @dataclass
 class Wandb(Part):
-    """Whether the run is logged to Weights & Biases. `WANDB_MODE=offline` and other variables of W&B count, too."""
+    """Logging to Weights & Biases; `WANDB_MODE=offline` and other variables of W&B count, too."""
 
     mode: ClassVar[str | None] = None  # as W&B calls it
 

@@ -145,7 +145,7 @@ __all__ = [
     "setting_names",
 ]
 
-# What `__getattr__` loads when it is asked for.
+# The names that `__getattr__` loads on demand.
 _LAZY = {
     "Arrays": "redwood.settings.data.parts:Arrays",
     "HuggingFace": "redwood.settings.data.parts:HuggingFace",

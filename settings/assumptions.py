@@ -65,7 +65,7 @@ class Assumption:
     or a stream asks whether `"noisy_labels" in setting.assumptions`.
 
     Attributes:
-        text: What is promised, for lists and pages.
+        text: The promise in words, for lists and pages.
     """
 
     text: str

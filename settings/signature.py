@@ -70,7 +70,7 @@ class Signature:
 
     @classmethod
     def from_state(cls, state: State, file: str) -> "Signature":
-        """Restore what `state_dict` returned; raises `DataError`, which names `file`, if it is something else."""
+        """Restore the result of `state_dict`; raise `DataError`, which names `file`, if it is something else."""
         check(state, _SPEC, f"The signature in {file}")
         try:
             view = {name: _decoded(value) for name, value in state["view"].items()}

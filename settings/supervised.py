@@ -73,7 +73,7 @@ class SupervisedSetting(Setting, labels=True):
         return 0
 
     def _check_columns(self) -> None:
-        """Raise `InvalidOptionError` if columns of the data say what the stream says otherwise."""
+        """Raise `InvalidOptionError` if column options contradict the stream."""
         columns: Columns = self.dataset.columns
         stream = STREAMS.text_of(self.stream)
         making = ("--task_column", columns.task) if columns.task else ("--period", columns.period)

@@ -39,7 +39,7 @@ _OF_THE_TRUNK = {
     "distributed_traditional_rl": "redwood.settings.rl.tree:DistributedTraditionalRLSetting",
 }
 
-# Those of redwood's own branches follow.
+# The settings of redwood's own branches follow.
 SETTINGS: dict[str, str] = _OF_THE_TRUNK | {
     key: reference for branch in own_branches().values() for key, reference in branch.settings.items()
 }

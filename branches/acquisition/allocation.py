@@ -24,7 +24,7 @@ def best_wish(curves: Sequence[PowerLaw], offer: Offer, money: float, weight: fl
     Args:
         curves: The learning curve of each slice.
         offer: Sizes N, costs c and the pool.
-        money: What is spent; at most what the pool costs.
+        money: The money to spend; at most the cost of the pool.
         weight: Weight of the slices whose loss is above the average.
 
     Returns:
@@ -41,7 +41,7 @@ def best_wish(curves: Sequence[PowerLaw], offer: Offer, money: float, weight: fl
         average = (b / mean) ** (1 / a)  # size from which on a slice is no worse than the average; it may be infinite
 
     def demand(price: float) -> Floats:
-        """Return the samples of each slice to buy if each unit of money must lower the objective by at least `price`."""
+        """Return the samples of each slice to buy if each unit of money lowers the objective by at least `price`."""
         with np.errstate(over="ignore"):
             ahead, behind = ((a * b * gain / (costs * price)) ** (1 / (a + 1)) for gain in (1.0, 1 + weight / mean))
         wanted = np.maximum(ahead, np.minimum(behind, average))

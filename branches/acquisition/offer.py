@@ -62,7 +62,7 @@ class Offer:
 
         Args:
             wish: Samples of each slice (S,), not always whole. Other slices replace samples that the pool lacks.
-            money: What to spend.
+            money: The money to spend.
         """
         wanted, pool, costs = np.asarray(wish, dtype=np.float64), np.asarray(self.pool), np.asarray(self.costs)
         counts = np.minimum(np.floor(np.maximum(wanted, 0) + _TOLERANCE), pool).astype(np.int64)

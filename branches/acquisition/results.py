@@ -1,4 +1,4 @@
-"""Results of runs that buy samples: the scores of each slice after each round, and what was bought."""
+"""Results of runs that buy samples: the scores of each slice after each round, and the purchases."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

@@ -145,7 +145,7 @@ class SliceTuner(Buyer):
         return self.purchase([PowerLaw(*law) if law else None for law in self.laws], offer)
 
     def purchase(self, curves: Sequence[PowerLaw | None], offer: Offer) -> list[int]:
-        """Return the samples to buy in a round, by the learning curves; if one is missing, spend equally on all slices."""
+        """Return the samples to buy, by the learning curves; if one is missing, spend equally on all slices."""
         known = [curve for curve in curves if curve is not None]
         last = offer.rounds_left == 1
         wish = best_wish(known, offer, offer.budget, self.balance) if len(known) == len(offer.sizes) else None

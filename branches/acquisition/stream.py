@@ -34,8 +34,8 @@ T = TypeVar("T", int, float)
 class AcquisitionStream(SupervisedStream):
     """Phases of bought samples: the purchases of a method after earlier phases decide each phase.
 
-    It raises `InvalidOptionError` if a slice has fewer samples than `--initial`, the pool costs less than `--budget`,
-    or an option has another number of values than there are slices.
+    It raises `InvalidOptionError` if a slice has fewer samples than `--initial`, or the pool costs less than
+    `--budget`. It also does so if an option has another number of values than there are slices.
     """
 
     results_of_classes: ClassVar[type[Results]] = AcquisitionResults
@@ -140,7 +140,7 @@ class AcquisitionStream(SupervisedStream):
     def _bought(self, index: int) -> tuple[Entries, HeldOut]:
         """The training samples and the held-out samples of a phase.
 
-        A sample that is held out once always is: a method is never trained on what it was validated on.
+        A sample that is held out once is held out always: a method is never trained on its validation samples.
         """
         share, mask = self.setting.validation, self._data.validation
         train, held_out = [], []

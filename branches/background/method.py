@@ -72,7 +72,7 @@ class Background(LightningMethod):
             return loss
         n, batch = max(1, round(self.background_ratio * len(step.batch.y))), step.batch
         x = self._samples.draw(n).to(self.device)
-        # Where ids are given at test, the scores of one task compete: background samples turn up in all of the batch.
+        # If ids are given at test, only the scores of one task compete: each task of the batch gets background samples.
         ids = None if batch.task_id is None else batch.task_id[torch.arange(n, device=x.device) % len(batch.y)]
         self.background_seen += n
         known, unknown = self.scores(step).logsumexp(1), self.logits(x, ids).logsumexp(1)

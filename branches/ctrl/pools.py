@@ -1,8 +1,9 @@
 """The CTrL streams (Veniat, Denoyer and Ranzato, ICLR 2021, section 3) over any pool of concepts.
 
-Each probes one ability: S- direct transfer from a large early task, S+ an update of knowledge, S_in new inputs, S_out
-new outputs, S_pl plasticity after unrelated tasks, S_long scale. The first concept of a pool is the main one, which
-comes back; the others are distractors. The paper augments samples at test in S_long; these streams do not.
+Each stream tests one ability. S- tests direct transfer from a large early task, S+ an update of knowledge. S_in tests
+new inputs, S_out new outputs, S_pl plasticity after unrelated tasks, and S_long scale. The first concept of a pool is
+the main one, which comes back; the others are distractors. The paper augments samples at test in S_long; these streams
+do not.
 """
 
 from collections.abc import Callable

@@ -22,7 +22,7 @@ from redwood.settings.batch import Turn
 from redwood.settings.supervised import SupervisedSetting
 
 Weights = dict[str, Tensor]
-# What a client sends back: its number, its samples, and its weights.
+# The answer of a client: its number, the number of its samples, and its weights.
 Returned = tuple[int, int, Weights]
 
 
@@ -40,7 +40,7 @@ class FedAvg(LightningMethod):
 
     Attributes:
         global_weights: Parameters and buffers of the global network, by name.
-        returned: What clients have sent back in the round so far, to this worker.
+        returned: Answers of the clients of this worker in the round so far.
         visit: Phase, round and client of the training now.
         bytes_sent: Bytes of weights that server and clients have sent each other, all clients of this worker counted.
     """
@@ -95,7 +95,7 @@ class FedAvg(LightningMethod):
         super().augment(step)
 
     def start_turn(self, turn: Turn) -> None:
-        """A client receives the global weights, and begins with a new optimizer."""
+        """Give a client the global weights and a new optimizer."""
         self.network.load_state_dict(self.global_weights)
         self.bytes_sent += count_bytes(self.global_weights)
         for optimizer in self.module.trainer.optimizers:
@@ -124,7 +124,7 @@ class FedAvg(LightningMethod):
             self.end_round()
 
     def end_round(self) -> None:
-        """The server averages what all clients have returned; every worker does, and gets the same weights."""
+        """Average the weights that all clients have returned, as the server; every worker gets the same average."""
         own = copy_state(self.returned)
         everyone = [returned for worker in gather_objects(own) for returned in worker]
         self.global_weights = {

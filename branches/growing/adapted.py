@@ -58,9 +58,9 @@ class AdaptedNetwork(nn.Module):
 
     f is the input of the network's last layer. h is the input of the last layer with weights before it (the mean of
     maps and of tokens). Column t scores its classes by s * cos(w, z_t), with z_t = scale * f + shift + sum over j <= t
-    of U_j relu(D_j h). Later columns are not part of z_t, so the scores of a column never change again. The classes that
-    the network itself was trained on are scored by s * cos(w, f), with the rows w of its last layer. A class of several
-    columns gets the highest of their scores, a class of none minus infinity.
+    of U_j relu(D_j h). Later columns are not part of z_t, so the scores of a column never change again. The classes on
+    which the network itself was trained are scored by s * cos(w, f), with the rows w of its last layer. A class of
+    several columns gets the highest of their scores, a class of none minus infinity.
 
     Attributes:
         network: The network.

@@ -29,7 +29,7 @@ class CAda(LightningMethod):
     The column's down-projection, ReLU and up-projection work in parallel to the last feature layer; see
     `AdaptedNetwork`. The loss is the cross-entropy among the classes of the task, plus `orthogonality` times the
     overlap of the column with earlier ones. Scale and shift of the features are trained with the first column, and then
-    frozen. No sample is stored, and what a column answers never changes.
+    frozen. No sample is stored, and the scores of a column never change.
 
     The network is trained on the first `extractor_tasks` tasks. With 0 it is taken as it is: pretrained weights come
     from a module given as `model`, or from `weights`.

@@ -23,8 +23,8 @@ from redwood.settings.tree import ClassIncrementalSetting
 class ReuseOutputs(LightningMethod):
     """Start the output of each new class from the outputs of the old classes that its samples were taken for.
 
-    w_new = sum over old classes of share * w_old, and so the bias. The share of an old class is the share of the new
-    class's previewed samples that the network takes for it before training. If a class splits, each part
+    w_new = sum over old classes of share * w_old, and so the bias. The share counts the previewed samples of the new
+    class that the network takes for the old class, before it is trained on any of them. If a class splits, each part
     gets a copy of its row; if classes merge, the new class gets the mean of theirs. A class that is like no old one
     starts from those that it is mistaken for. Where ids are given at test, a split gains nothing: its parts compete
     with each other alone, and start equal.
@@ -77,7 +77,7 @@ class ReuseOutputs(LightningMethod):
         self.n_reused += len(rows)
 
     def _taken_for(self, phase: Phase) -> Tensor:
-        """Count the previewed samples of each class that the network takes for each known class (K, K), on all workers."""
+        """Count, over all workers, the previewed samples of each class taken for each known class (K, K)."""
         samples = phase.train.preview(self.preview_samples)
         with self.flops.count("selection"), evaluating(self.network):
             outputs = torch.cat([self.network(chunk) for chunk in samples.x.to(self.device).split(CHUNK)]).cpu()

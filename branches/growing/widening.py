@@ -1,4 +1,4 @@
-"""Give a layer more units without changing what the network computes, and carry the optimizer's state over.
+"""Give a layer more units without changing the function of the network, and carry the optimizer's state over.
 
 Three ways to do so: `net2wider` (Chen et al., 2016, "Net2Net", section 2.1), `zero_outgoing` and `near_zero`.
 """

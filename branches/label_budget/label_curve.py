@@ -1,4 +1,4 @@
-"""What a run has learned, against the labels that it has asked for."""
+"""Draw the accuracy of a run against the number of labels that it has asked for."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""A stream whose labels are asked for: in each window of samples, the method chooses those that it wants labelled."""
+"""A stream whose labels are asked for: in each window, the method chooses the samples that get labels."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -16,9 +16,10 @@ from redwood.settings.scores.prequential import CURVE_POINTS
 from redwood.settings.streams.batches import BatchSequence, Source
 from redwood.settings.streams.order import batch_cuts
 
-# The hook `query` of a method: samples of a window (n, ...) in their storage dtype, the task of each (n,) or None where
-# the setting hides it, and how many labels may be asked for -> indices (k,) of samples, each once; or None, and the
-# setting draws them. It is called before any label of the window is served. What is not spent may be spent later.
+# The hook `query` of a method. It gets the samples of a window (n, ...) in their storage dtype, and their tasks (n,) or
+# None where the setting hides these. It also gets the number of labels that may be asked for. It returns indices (k,)
+# of samples, each once; or None: then the setting draws them. It is called before any label of the window is served.
+# Labels that are not asked for may be asked for later.
 Query = Callable[[Tensor, Tensor | None, int], object]
 
 
@@ -27,7 +28,7 @@ class InvalidQueryError(RedwoodError):
 
 
 def budget_of(n_samples: int, share: float) -> int:
-    """How many of `n_samples` labels a share is: rounded down, but for the error of floating-point numbers."""
+    """Return a share of `n_samples` as a number of labels, rounded down except for floating-point error."""
     return int(share * n_samples + 1e-9)
 
 
@@ -45,7 +46,7 @@ class RequestedSequence(BatchSequence):
     """The mini-batches of one worker, made of the samples whose labels were asked for.
 
     The stream is cut into windows. If all labels of a window that the budget allows are asked for, they fill one
-    mini-batch. A window of which no label was asked for is left out, so a phase may serve fewer batches than `length`.
+    mini-batch. A window without a requested label is left out, so a phase may serve fewer batches than `length`.
 
     Attributes:
         requests: Asks the method, and keeps its answers.
@@ -116,8 +117,8 @@ class RequestedSequence(BatchSequence):
 class LabelRequests:
     """Asks a method which labels of each window it wants, when the samples of the window come.
 
-    The method may ask for as many labels as the budget allows up to the window, less those that it has asked for: what
-    it does not spend, it may spend later in the phase.
+    The budget allows a number of labels up to each window. The method may ask for this number, less the labels that it
+    has asked for already. Labels that it does not ask for, it may ask for later in the phase.
 
     Attributes:
         answers: The samples (k,) of each window so far whose labels were asked for, ascending.
@@ -131,7 +132,7 @@ class LabelRequests:
             allowed: Labels that may be asked for up to each window.
             share: The option `label_budget`, for messages.
             delay: How many windows later the labels of a window come.
-            seed: Seed of what the method draws, and of the requests if it leaves them to the setting.
+            seed: Seed of the method's draws, and of the requests if it leaves them to the setting.
         """
         self._windows, self._allowed, self._share, self._delay, self._seed = windows, allowed, share, delay, seed
         self._query: Query | None = None
@@ -176,7 +177,7 @@ class LabelRequests:
         return [int(part[-1]) for part in totals.tensor_split(min(CURVE_POINTS, len(totals)))] if len(totals) else []
 
     def state_dict(self) -> State:
-        """The answers so far, those included whose labels have not come."""
+        """Return the answers so far, including those whose labels have not come yet."""
         # Two tensors: one for each window would make a checkpoint of a long stream slow.
         sizes = torch.tensor([len(answer) for answer in self.answers], dtype=torch.long)
         return {"answers": torch.cat([*self.answers, torch.empty(0, dtype=torch.long)]), "sizes": sizes}
@@ -191,7 +192,7 @@ def checked_answer(answer: object, n: int, limit: int, call: str, share: float) 
     """The indices (k,) that a method asks the labels of.
 
     Args:
-        answer: What its `query` returned.
+        answer: The result of its `query`.
         n: Samples in the window.
         limit: Labels that may be asked for.
         call: The call, for messages.

@@ -1,4 +1,4 @@
-"""Which labels are asked for: rules of active learning."""
+"""Rules of active learning, which choose the labels that are asked for."""
 
 from abc import abstractmethod
 from contextlib import AbstractContextManager, nullcontext
@@ -16,7 +16,10 @@ from redwood.methods.lightning import LightningMethod
 
 
 def margin(scores: Tensor) -> Tensor:
-    """How near the two most probable classes are (n,), at most 1, by scores (n, K) (Scheffer et al., 2001)."""
+    """Return the nearness (n,) of the two most probable classes, at most 1, by scores (n, K).
+
+    It is 1 minus the margin between their probabilities (Scheffer et al., 2001).
+    """
     if scores.shape[1] == 1:
         return torch.zeros(len(scores))
     first, second = scores.float().softmax(1).topk(2, dim=1).values.unbind(1)
@@ -55,7 +58,7 @@ def k_centres(features: Tensor, k: int) -> Tensor:
 
 @dataclass
 class QueryRule(Part):
-    """Which samples of a window are to get their labels."""
+    """A rule that chooses the samples of a window that get labels."""
 
     goes_by_classes: ClassVar[bool] = False  # whether it needs the probabilities of classes
 
@@ -89,7 +92,7 @@ class _ByScores(QueryRule):
 
     @abstractmethod
     def uncertainty(self, scores: Tensor) -> Tensor:
-        """How uncertain each sample is (n,), by scores (n, K)."""
+        """Return the uncertainty of each sample (n,), by scores (n, K)."""
 
     @override
     def choose(self, method: Method, x: Tensor, limit: int) -> Tensor:
@@ -135,7 +138,7 @@ class CoreSet(QueryRule):
 
 
 def selecting(method: object, n: int | None = None) -> AbstractContextManager[None]:
-    """Count the floating-point operations of a method that counts them as those of a selection.
+    """Count floating-point operations as those of a selection, if the method counts them at all.
 
     Args:
         method: The method.

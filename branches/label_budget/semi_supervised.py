@@ -26,8 +26,8 @@ class SemiSupervised(LightningMethod):
     """Add losses of the samples that stay without labels; joined with others, as in `rehearsal+semi_supervised`.
 
     Pseudo-labels (Lee, 2013; with the threshold of FixMatch, Sohn et al., 2020, equation 4): the cross-entropy of a
-    changed view of each sample with the class that is predicted for the sample itself, if that class has at least the
-    probability `pseudo_labels`; a mean over all u samples.
+    changed view of each sample with the class that is predicted for the sample itself. A sample has this loss only if
+    that class has at least the probability `pseudo_labels`. The mean is over all u samples.
 
     Consistency (the Pi-model of Laine & Aila, 2017): the mean squared difference between the predicted probabilities of
     two changed views, times `consistency`.

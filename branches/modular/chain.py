@@ -65,7 +65,7 @@ def put_tensors(module: nn.Module, tensors: Mapping[str, Tensor], origin: str) -
 
     Args:
         module: Gets them. Buffers take over their shapes, too.
-        tensors: What `tensors_of` returned for a module of the same architecture.
+        tensors: The result of `tensors_of` for a module of the same architecture.
         origin: Where they come from, for the error.
 
     Raises:

@@ -132,7 +132,7 @@ class EditableMixture(LightningMethod):
             optimizers: States of their optimizers after the part before.
 
         Returns:
-            What has become of each expert.
+            The trained state of each expert.
         """
         from redwood.branches.modular.side_by_side import learn  # starts Lightning
 
@@ -262,7 +262,7 @@ class EditableMixture(LightningMethod):
         self.teach(shards, task_classes)
 
     def features_of(self, shard: Shard) -> Tensor:
-        """What the gate sees of the samples: features (n, d)."""
+        """Return the features (n, d) of the samples, by which the gate chooses."""
         with self.flops.count():
             features: Tensor = self.mixture.backbone(shard.x.to(self.device))
         return features
@@ -303,7 +303,7 @@ class EditableMixture(LightningMethod):
 
     @override
     def forward(self, x: Tensor, task_id: Tensor | None) -> Tensor:
-        # Where ids are given at test, by experts that were trained on the task, if there are any.
+        # If ids are given at test, only experts that were trained on the task answer, if there are any.
         if task_id is None or not self.heads.active:
             outputs: Tensor = self.network(x)
             return outputs

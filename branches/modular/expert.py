@@ -1,4 +1,4 @@
-"""What one expert of a mixture is trained on, apart from all others, and what becomes of it."""
+"""The training of one expert of a mixture, apart from all others: its samples, its steps and its result."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -120,7 +120,7 @@ def steps_of(n_samples: int, batch_size: int, passes: int) -> int:
 
 
 class ShardPhase(Phase):
-    """What an expert is trained on, in the place of a phase of the stream."""
+    """The training data of an expert, in the place of a phase of the stream."""
 
     def __init__(self, train: ShardLoader, task_classes: Mapping[int, tuple[int, ...]] | None) -> None:
         self.index, self.task_id, self.task_classes = 0, None, task_classes
@@ -137,7 +137,7 @@ class ShardPhase(Phase):
 
 @dataclass(frozen=True)
 class Lesson:
-    """What one expert is to learn.
+    """The samples and the steps of one expert in one part of its training.
 
     Attributes:
         network: The expert, on the CPU.
@@ -156,7 +156,7 @@ class Lesson:
 
 @dataclass(frozen=True)
 class Learned:
-    """What has become of an expert.
+    """The result of training an expert.
 
     Attributes:
         weights: State of its network.
@@ -173,11 +173,11 @@ class Learned:
 
 @dataclass(frozen=True)
 class Course:
-    """What all lessons of one part of the training have in common.
+    """The data that all lessons of one part of the training share.
 
     Attributes:
         setting: The setting, as a method may see it.
-        options: Options of `LightningMethod`, but for the network.
+        options: Options of `LightningMethod`, except the network.
         run: Options of the run.
         task_classes: Labels of each task, or None where ids are hidden in training.
         heads: State of the mixture's heads.

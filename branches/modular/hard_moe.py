@@ -95,7 +95,7 @@ class HardMoE(EditableMixture):
         self._start_phase()
 
     def _check_apart(self, setting: SupervisedSetting) -> None:
-        """Refuse what has no place where experts are trained apart."""
+        """Refuse settings and options that do not work where experts are trained apart."""
         option = f"--expert_processes {self.expert_processes}"
         if setting.workers > 1:
             raise InvalidOptionError(f"{option} starts processes of its own; use --workers 1.")
@@ -177,7 +177,7 @@ class HardMoE(EditableMixture):
         self.n_wrong.index_add_(0, self.mixture.choice, wrong)
 
     def _guide(self, x: Tensor) -> None:
-        """What the gate does before this step: train its features, place or move its prototypes, split experts."""
+        """Update the gate before this step: train its features, place or move its prototypes, split experts."""
         step, self.steps = self.steps, self.steps + 1
         start, per_pass = 0, self.phase.train.steps_per_pass
         if self.backbone == "trained" and not self.phase_count:
@@ -262,7 +262,7 @@ class HardMoE(EditableMixture):
         self.phase_count += 1
 
     def _read(self, phase: Phase) -> Shard:
-        """All samples of the phase, once each; what is predicted of them is scored, before any is learned."""
+        """Return all samples of the phase, once each; their predictions are scored before any sample is learned."""
         batches = []
         for batch in phase.train:
             if batch.first_pass:

@@ -32,8 +32,8 @@ __all__ = ["ModuleLibrary", "ModuleRecord", "NetworkRecord", "lineage"]
 class ModuleLibrary:
     """Modules (stem, blocks, head), and networks that are made of them.
 
-    A key is a digest of content: what is added twice, or again by a resumed run, is there once, with its first record.
-    Tensors are loaded by `load` alone.
+    A key is a digest of content. An entry that is added twice, or again by a resumed run, is there once, with its first
+    record. Tensors are loaded by `load` alone.
 
     Examples:
         >>> library = ModuleLibrary(None)
@@ -160,15 +160,15 @@ class ModuleLibrary:
         return self._store.tensors(self._content("modules", key))
 
     def is_whole(self, network: NetworkRecord) -> bool:
-        """Whether the tensors of all modules of a network are those that were added; if not, it is warned of once.
+        """Return whether the tensors of all modules of a network are those that were added; warn once if not.
 
-        They are read, but not again as long as their files stay as they are.
+        The tensors are read, and read again only if their files change.
         """
         contents = [self._store.content("modules", key) for key in network.modules]
         return all(content is not None and self._store.is_whole(content) for content in contents)
 
     def update(self, key: str, **changes: Any) -> None:
-        """Change what is known of a network: its notes, validation, cost or statistics.
+        """Change the record of a network: its notes, validation, cost or statistics.
 
         Raises:
             RedwoodError: If there is no such network, or a change is of another entry or out of range.
@@ -202,7 +202,7 @@ class ModuleLibrary:
             self._store.remove(kind, key)
 
     def state_dict(self) -> State:
-        """The state for a checkpoint: in memory all that is in the library, else what identifies the folder."""
+        """Return the state for a checkpoint: the whole library if it is in memory, else the identity of the folder."""
         if isinstance(self._store, LibraryMemory):
             records: State = {kind: dict(contents) for kind, contents in self._store.records.items()}
             return records | {"tensors": dict(self._store.data)}

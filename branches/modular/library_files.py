@@ -41,7 +41,7 @@ MARKER, LOCK_FILE = "library.json", ".lock"
 PATIENCE_S = 60.0
 # Older files of a writer that never finished were left by a killed process.
 ABANDONED_AFTER_S = 3600.0
-# What looks damaged may be on its way out or in, in another process: it is looked at again.
+# An entry that looks damaged may be just added or removed by another process, so it is read again.
 _LOOKS, _BETWEEN_LOOKS_S = 3, 0.01
 
 _DATA = ".safetensors"
@@ -52,8 +52,8 @@ class LibraryFolder:
     """Files of records and tensors; each appears as a whole.
 
     `library.json` marks the folder. `networks/KEY.json` and `modules/KEY.json` are the records; the tensors of a module
-    are in `modules/KEY.safetensors`. A record is written after the tensors and removed before them: what has a record
-    is whole. Adding needs no lock, since a key names one content: two writers of the same file write the same.
+    are in `modules/KEY.safetensors`. A record is written after the tensors and removed before them, so an entry with a
+    record is whole. Adding needs no lock: a key names one content, so two writers of one file write the same.
 
     Attributes:
         path: The folder.
@@ -82,7 +82,7 @@ class LibraryFolder:
                 self._clean()
 
     def contents(self, kind: Kind) -> list[State]:
-        """What is known of all modules or networks that are whole. Each damaged or foreign file is warned of once."""
+        """Return the content of all whole modules or networks. Warn once of each damaged or foreign file."""
         with self._told():
             found = [content for key in self._keys(kind) if (content := self._content_or_warning(kind, key))]
             if kind == "modules":
@@ -92,7 +92,7 @@ class LibraryFolder:
             return [content for content in found if self._has_modules(content, modules)]
 
     def content(self, kind: Kind, key: str) -> State | None:
-        """What is known of a module or network; None if there is none.
+        """Return the content of a module or network; None if there is none.
 
         Raises:
             RedwoodError: If its files are damaged.
@@ -122,9 +122,9 @@ class LibraryFolder:
         return tensors
 
     def is_whole(self, content: State) -> bool:
-        """Whether the tensors of a module are those that were added. They are read again only if the file changes.
+        """Return whether the tensors of a module are those that were added. Read them again only if the file changes.
 
-        A module that is damaged is warned of once.
+        Warn once of a damaged module.
         """
         path = self._path("modules", content["key"]).with_suffix(_DATA)
         try:
@@ -140,7 +140,7 @@ class LibraryFolder:
         return True
 
     def add(self, kind: Kind, content: State, tensors: Mapping[str, Tensor] | None = None) -> None:
-        """Add a module or network; what is there already and not damaged stays as it is."""
+        """Add a module or network; an entry that is there already and not damaged stays as it is."""
         with self._told():
             if self._is_intact(kind, content["key"]):
                 return

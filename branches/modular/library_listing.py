@@ -1,4 +1,4 @@
-"""Show what is in a module library: its networks as a tree, a line of totals, and a picture of the lineage."""
+"""Show the content of a module library: its networks as a tree, a line of totals, and a picture of the lineage."""
 
 import json
 import warnings
@@ -85,7 +85,7 @@ def network_table(networks: Sequence[NetworkRecord]) -> Table:
 
 
 def totals(networks: Sequence[NetworkRecord], modules: Sequence[ModuleRecord]) -> str:
-    """How much there is, as one line."""
+    """Return one line with the totals of a library."""
     parameters, nbytes = (sum(getattr(record, name) for record in modules) for name in ("parameters", "nbytes"))
     return ", ".join(
         [

@@ -12,7 +12,7 @@ from redwood.core.state import State
 
 
 class LibraryStore(Protocol):
-    """Where the records and tensors of a library lie: in memory or in a folder (`LibraryFolder`)."""
+    """The store of the records and tensors of a library: memory, or a folder (`LibraryFolder`)."""
 
     def contents(self, kind: Kind) -> list[State]:
         """The records of all modules or networks that are whole, in any order."""
@@ -27,7 +27,7 @@ class LibraryStore(Protocol):
         """The tensors of a module; they may be changed."""
 
     def is_whole(self, content: State) -> bool:
-        """Whether the tensors of a module are those that were added; if not, it is warned of."""
+        """Return whether the tensors of a module are those that were added; warn if not."""
 
     def add(self, kind: Kind, content: State, tensors: Mapping[str, Tensor] | None = None) -> None:
         """Add a record and the tensors of a module; what is there already stays."""

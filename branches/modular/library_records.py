@@ -1,4 +1,4 @@
-"""What a module library says of its modules and networks, and the keys that follow from their content."""
+"""The records of the modules and networks in a library, and the keys that follow from their content."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ KEY_PATTERN = r"[0-9a-f]{32}"
 
 @dataclass(frozen=True)
 class ModuleRecord:
-    """What is known of a module.
+    """The record of a module.
 
     Attributes:
         key: Digest of its role, position, model and tensors.
@@ -58,7 +58,7 @@ class ModuleRecord:
 
 @dataclass(frozen=True)
 class NetworkRecord:
-    """What is known of a network: a path of modules that solves one task.
+    """The record of a network: a path of modules that solves one task.
 
     Attributes:
         key: Digest of the entries that `ModuleLibrary.update` cannot change.
@@ -138,7 +138,7 @@ SPECS: Mapping[Kind, Record] = {
 }
 
 
-# What the files of a library hold beside records.
+# The format of a library's files: the entries beside those of the records, and the marker.
 FORMAT = 1
 _VERSION = Number(whole=True)
 MARKER_SPEC = Record({"format": _VERSION, "kind": Text(pattern="module library"), "id": Text()})
@@ -206,7 +206,7 @@ def _canonical(value: object) -> bytes:
 
 
 def lineage(records: Sequence[NetworkRecord]) -> list[tuple[NetworkRecord, int]]:
-    """Networks in the order of their tree: each with its depth, followed by what was made from it, oldest first.
+    """Return networks in the order of their tree: each with its depth, followed by its children, oldest first.
 
     A network whose parent is not among the records is a root, at depth 0.
     """

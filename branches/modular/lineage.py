@@ -1,4 +1,4 @@
-"""The lineage of networks: which was made from which, and how many modules it took over."""
+"""Draw the lineage of networks: the parent of each, and the number of modules that it took over."""
 
 import os
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ def plot_lineage(
     Args:
         names: Name of each network, such as its task; children follow their parent.
         parents: Place of each network's parent in `names`; None for a root.
-        labels: What else stands behind each name, such as an accuracy.
+        labels: A text behind each name, such as an accuracy.
         reused: How many modules each network took over from its parent.
         path: File to write.
 

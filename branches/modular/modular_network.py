@@ -25,9 +25,10 @@ class Candidate:
 
 
 class FrozenModules(nn.ModuleDict):
-    """Modules that stay as they are, in evaluation mode, and are left out by whoever walks through the network.
+    """Modules that stay as they are, in evaluation mode. Code that walks through the network leaves them out.
 
-    Trainers and optimizers do so in every step or epoch, which would take longer with each task. States hold them.
+    Trainers and optimizers walk through it in every step or epoch. With these modules, this would take longer with each
+    task. States hold them.
     """
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 from redwood.core.seeding import generator
 from redwood.core.state import Stateful
 
-# How far a reward moves the logits, the weight of the newest reward in the baseline, and of the entropy bonus.
+# The learning rate of the logits, the weight of the newest reward in the baseline, and that of the entropy bonus.
 RATE = 1.0
 NEWEST = 0.1
 ENTROPY = 0.01
@@ -72,7 +72,7 @@ class PathPolicy(Stateful):
         """Make a path more likely if its reward is above the average, and less likely if below.
 
         Args:
-            chosen: What `sample` returned.
+            chosen: The result of `sample`.
             value: The reward.
         """
         if self.updates == 0:

@@ -81,7 +81,7 @@ class PathSearch(TaskPaths):
         self.told = self.add_state("told", False)  # whether a warning of few held-out samples was given
         self.trial_accuracy: list[list[float]] = self.add_state("trial_accuracy", [])  # of each phase and trial
 
-    # What a subclass decides.
+    # Decisions of a subclass.
 
     @abstractmethod
     def propose(self, samples: TaskSamples, classes: PhaseClasses) -> list[Candidate]:
@@ -131,7 +131,7 @@ class PathSearch(TaskPaths):
         """Build the candidates; those of one task start from the same new weights.
 
         Args:
-            candidates: What to build.
+            candidates: The candidates to build.
             resumed: Whether the weights come from a checkpoint, and so need not be copied from earlier networks.
         """
         if not resumed:
@@ -189,7 +189,7 @@ class PathSearch(TaskPaths):
         return losses.sum()
 
     def _fewest(self) -> int:
-        """How many samples a step needs: batch normalisation cannot train on one."""
+        """Return the least number of samples of a step: batch normalisation cannot train on a single one."""
         return 2 if any(isinstance(part, _BatchNorm) for part in self.modular.tails.modules()) else 1
 
     @override
@@ -264,7 +264,7 @@ class PathSearch(TaskPaths):
 
     @torch.no_grad()
     def held_out_scores(self, numbers: Sequence[int]) -> HeldOutScores:
-        """How some candidates do on the held-out samples of all workers."""
+        """Return the scores of some candidates on the held-out samples of all workers."""
         held_out, classes = self.samples.held_out, self.classes
         losses, correct = [], []
         with evaluating(self.modular.tails):
@@ -279,7 +279,7 @@ class PathSearch(TaskPaths):
         return HeldOutScores(torch.cat([part[0] for part in parts], 1), torch.cat([part[1] for part in parts], 1))
 
     def _move_search(self, chosen: int, before: dict[str, float]) -> None:
-        """Book the training of the candidates that were not kept as search, by what a sample costs in each."""
+        """Count the training of the candidates that were not kept as search, by the cost of a sample in each."""
         sample = torch.cat([self.samples.held_out.x[:1], self.samples.training.x[:1]])[:1]
         costs = []
         with evaluating(self.modular.tails), torch.no_grad():

@@ -1,4 +1,4 @@
-"""Retrieval: which earlier network a new task is most related to."""
+"""Retrieval of the earlier networks to which a new task is most related."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Which earlier network is most related to a new task: nearest neighbours vote on the features of each."""
+"""Measure how related an earlier network is to a new task: nearest neighbours vote on its features."""
 
 import torch
 from torch import Tensor

@@ -13,7 +13,7 @@ RESAMPLES = 1000
 
 @dataclass(frozen=True)
 class HeldOutScores:
-    """How candidates do on held-out samples.
+    """The scores of candidates on held-out samples.
 
     Attributes:
         losses: Cross-entropy (C, n) of each candidate and sample.
@@ -27,8 +27,8 @@ class HeldOutScores:
     def errors(self) -> Tensor:
         """The expected errors (C, n) if classes were drawn from the predicted probabilities: 1 - p(y).
 
-        They say more than accuracies of few samples, and a sure mistake weighs no more than a mistake, as it does in
-        the cross-entropy.
+        They say more than accuracies of few samples. In the cross-entropy a sure mistake weighs more than another
+        mistake; here it does not.
         """
         return 1 - (-self.losses).exp()
 
@@ -39,19 +39,19 @@ class HeldOutScores:
 
 
 def no_worse(errors: Tensor, reference: Tensor, margin: float, seed: int) -> float:
-    """How surely a candidate is worse than another one by `margin` at most: a test of non-inferiority by bootstrap.
+    """Return how often a candidate is worse than another one by at most `margin`: a bootstrap test of non-inferiority.
 
     The samples are drawn anew with replacement (Efron, 1979, "Bootstrap Methods: Another Look at the Jackknife"), and
     the differences stay paired.
 
     Args:
-        errors: Of the candidate (n,).
-        reference: Of the other one (n,), for the same samples.
+        errors: Errors of the candidate (n,).
+        reference: Errors of the other one (n,), for the same samples.
         margin: By how much the mean may be larger.
         seed: Seed of the draws.
 
     Returns:
-        The share of `RESAMPLES` draws in which it is, in [0, 1].
+        The share of `RESAMPLES` draws in which it is worse by at most `margin`, in [0, 1].
     """
     differences = (errors - reference).double().cpu()
     random, n = generator(seed, "bootstrap"), len(differences)
@@ -61,13 +61,13 @@ def no_worse(errors: Tensor, reference: Tensor, margin: float, seed: int) -> flo
 
 
 def deepest_reuse(errors: Tensor, reused: Sequence[int], margin: float, confidence: float, seed: int) -> int:
-    """The candidate that takes over the most modules among those that are no worse than new modules, and than the best.
+    """Return the candidate with the most modules taken over, of those no worse than new modules and than the best.
 
     Args:
         errors: Expected errors (C, n); the first candidate consists of new modules.
         reused: Number of modules that each candidate takes over.
         margin: By how much the mean error may be larger.
-        confidence: How surely, against new modules; see `no_worse`.
+        confidence: The least share of draws by `no_worse` against new modules.
         seed: Seed of the bootstrap.
 
     Returns:

@@ -45,12 +45,12 @@ def learn(course: Course, lessons: Sequence[Lesson], processes: int) -> list[Lea
     """Train experts, each on its own samples, in up to `processes` processes at once.
 
     Args:
-        course: What the lessons have in common.
+        course: The data that the lessons share.
         lessons: One for each expert.
         processes: 1 trains them in this process.
 
     Returns:
-        What has become of each expert, in the order of the lessons.
+        The result of each expert, in the order of the lessons.
 
     Raises:
         RedwoodError: If a loss is no number any more, or a process is killed.

@@ -55,10 +55,10 @@ def distance(first: Mapping[str, Sequence[float]], second: Mapping[str, Sequence
 
 
 class LibraryLink(Stateful):
-    """What a run takes from a library, and what it adds.
+    """The networks that a run takes from a library, and those that it adds.
 
-    A run sees the networks that were there when it began, and its own: so a resumed run chooses as before, whatever
-    others have added. Its own networks are added after the checkpoint that follows their phase, so that a resumed run
+    A run sees the networks that were there when it began, and its own. So a resumed run chooses as before, whatever
+    others have added. A network of its own is added after the checkpoint that follows its phase. So a resumed run
     never meets the network of the phase that it trains again.
 
     Attributes:
@@ -181,7 +181,7 @@ class LibraryLink(Stateful):
 
 
 def role_of(position: int, n_modules: int) -> str:
-    """What a module is in its network."""
+    """Return the role of a module in its network."""
     if n_modules == 1:
         return "network"
     return "stem" if position == 0 else "head" if position == n_modules - 1 else "block"

@@ -23,8 +23,8 @@ from redwood.methods.training.step import Step
 from redwood.settings.batch import Batch
 from redwood.settings.supervised import SupervisedSetting
 
-# Share of the steps of a task, the first ones, in which the policy does not learn: modules that are hardly trained
-# would lose against those that are taken over.
+# Share of a task's steps, from the first on, in which the policy does not learn. Hardly trained modules would lose
+# against those that are taken over.
 WARM_UP = 0.3
 # Share of the steps in which paths are drawn. Then one is chosen, and trained alone.
 EXPLORING = 0.5
@@ -82,7 +82,7 @@ class StochasticSearch(RelatedSearch):
         return self.steps < EXPLORING * self.phase.steps
 
     def _path(self) -> tuple[str, ...]:
-        """The modules that the drawn path of this step takes over; once it is decided, those of the chosen one."""
+        """Return the modules that this step's drawn path takes over; after the decision, those of the chosen path."""
         if not self._is_exploring:
             return tuple(self.found)
         # A whole network that is taken over has nothing to train.
@@ -134,7 +134,7 @@ class StochasticSearch(RelatedSearch):
         self.policy.reward(chosen, -total / max(n, 1.0))
 
     def _decide(self) -> list[str]:
-        """The modules to take over: the first of those that the policy prefers, as many as do as well as the best."""
+        """Return the first modules that the policy prefers, to take over: as many as do as well as the best."""
         names = self._names(self.policy.mode())
         paths = [names[: depth + 1] for depth in range(len(names))]
         prefixes, tails = self.modular.prefixes, self.modular.tails

@@ -31,7 +31,7 @@ class PhaseClasses:
     by_task: dict[int, tuple[int, ...]]
 
     def local(self, y: Tensor) -> Tensor:
-        """The number of the output of each label (B,), all of which have to be of this phase."""
+        """Return the number of the output of each label (B,); all labels have to be of this phase."""
         return torch.searchsorted(torch.tensor(self.labels, device=y.device), y)
 
     def pick(self, outputs: Tensor) -> Tensor:
@@ -45,7 +45,7 @@ class PhaseClasses:
         return scores
 
     def allowed(self, task_id: Tensor | None) -> Tensor | None:
-        """Which outputs (B, n) compete for each sample; None if all do."""
+        """Return a mask (B, n) of the outputs that compete for each sample; None if all do."""
         if task_id is None or len(self.by_task) < 2:
             return None
         table = torch.zeros(max(self.by_task) + 1, len(self.labels), dtype=torch.bool, device=task_id.device)
@@ -100,11 +100,11 @@ class TaskSamples:
 
 
 def look_at(phase: Phase, device: torch.device, seed: int) -> TaskSamples:
-    """Up to `MOST_SEEN` training samples of a phase, and as many held-out samples.
+    """Return up to `MOST_SEEN` training samples of a phase, and as many held-out samples.
 
-    A setting without `--validation` holds out none. A share of `HELD_OUT` of the training samples then takes their
-    place, chosen by their content and the seed, so that they are known again in each pass. If that would leave no
-    sample on one of the two sides, none is held out.
+    A setting without `--validation` holds out none. Then a share of `HELD_OUT` of the training samples takes their
+    place. They are chosen by their content and the seed, so that each pass holds out the same ones. If that would leave
+    no sample on one of the two sides, none is held out.
     """
     seen = phase.train.preview(MOST_SEEN)
     held_out = [] if phase.validation is None else list(phase.validation)
@@ -123,7 +123,7 @@ def _together(training: Batch, held_out: Batch, by_content: bool) -> TaskSamples
 
 
 def is_held_out(x: Tensor, seed: int) -> Tensor:
-    """Which samples (B, ...) belong to the share `HELD_OUT`; equal samples belong together. (B,), bool."""
+    """Return a mask (B,), bool, of the samples (B, ...) in the share `HELD_OUT`; equal samples belong together."""
     x = x.float() if x.dtype.is_floating_point else x  # as it was stored, whatever a Trainer has made of it
     content = x.reshape(len(x), -1).contiguous().view(torch.uint8).long()
     # Products of 64 bits wrap around, alike on all devices.
@@ -133,7 +133,7 @@ def is_held_out(x: Tensor, seed: int) -> Tensor:
 
 
 def select(batch: Batch, rows: Tensor | slice) -> Batch:
-    """Those samples of a batch that `rows` names: a mask (B,), numbers, or a slice."""
+    """Return the samples of a batch that `rows` names: a mask (B,), numbers, or a slice."""
     return Batch(batch.x[rows], batch.y[rows], None if batch.task_id is None else batch.task_id[rows])
 
 

@@ -1,4 +1,4 @@
-"""The contexts of an OSAKA stream: when they switch, and which classes and samples each visit of one shows."""
+"""The contexts of an OSAKA stream: their switches, and the classes and samples of each visit."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

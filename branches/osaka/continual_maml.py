@@ -25,11 +25,11 @@ class ContinualMAML(MetaLearner):
 
     - Boundary detection: where weights adapted anew to a batch have a loss lower by `boundary_threshold` than the fast
       weights, the context has changed. The fast weights were made for another context, so no outer step is taken.
-    - Update modulation: an outer step of loss L is taken at 1 - exp(-lambda L) times the learning rate: little is
-      learned from what is known. The authors' code multiplies the loss by that factor, which Adam divides out again.
+    - Update modulation: an outer step of loss L is taken at 1 - exp(-lambda L) times the learning rate. So known
+      samples change little. The authors' code multiplies the loss by that factor, which Adam divides out again.
     - Prolonged adaptation: the fast weights go on learning until the next boundary, instead of starting from the slow
-      ones at each batch. The batches since then are kept, at most `prolonged_batches`; then, or at a boundary, every
-      second sample of them adapts the slow weights, and the others give the outer step.
+      ones at each batch. The batches since the last boundary are kept. After `prolonged_batches` batches, or at a
+      boundary, every second sample of them adapts the slow weights. The others give the outer step.
 
     Attributes:
         boundaries: Steps of the stream at which the context seemed to have changed.
@@ -96,7 +96,7 @@ class ContinualMAML(MetaLearner):
         return loss
 
     def _has_switched(self, step: Step, before: Tensor, renewed: Weights) -> bool:
-        """Whether weights adapted anew to the batch are better than those that predicted it, by the threshold."""
+        """Return whether weights adapted anew to the batch beat those that predicted it by the threshold."""
         if not self.boundary_threshold:
             return False
         with torch.no_grad():
@@ -132,7 +132,7 @@ class ContinualMAML(MetaLearner):
             self._factors = []
 
     def _restore_rates(self, optimizer: Optimizer, *_: Any) -> None:
-        """Before a schedule or a checkpoint looks at the rates."""
+        """Restore the learning rates before a schedule or a checkpoint reads them."""
         for group, rate in zip(optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate
 

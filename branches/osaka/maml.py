@@ -28,11 +28,11 @@ from redwood.settings.supervised import SupervisedSetting
 class MetaLearner(LightningMethod):
     """Predict with fast weights, which a few gradient steps on labelled samples have made of slow weights.
 
-    In pre-training, each batch is an episode: the support set adapts the slow weights, and the loss of the query set is
+    In pre-training, each batch is an episode: the support set adapts the slow weights. The loss of the query set is
     minimised over the slow weights and over the step sizes of the adaptation.
 
-    A batch tells how to predict the next one only where batches come from one context, and where predictions are asked
-    for in the stream: so the target is `osaka`.
+    A batch tells how to predict the next one only where batches come from one context. Predictions also have to be
+    asked for in the stream. So the target is `osaka`.
 
     Attributes:
         fast: The fast weights, by which the next batch is predicted; empty: the slow weights.

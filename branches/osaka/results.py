@@ -31,8 +31,8 @@ class OsakaResults(Results):
     is not scored.
 
     Attributes:
-        since_switch: `accuracy` (D, S) on each domain after 0..S-1 further steps since the switch, None where there is
-            no such step; and `steps` (D, S), the number of steps that it is the mean of.
+        since_switch: `accuracy` (D, S) on each domain after 0..S-1 further steps since the switch; None where there is
+            no such step. `steps` (D, S) is the number of steps in each mean.
     """
 
     own_entries: ClassVar[Mapping[str, Spec]] = {

@@ -169,5 +169,5 @@ class OsakaSetting(
 
     @override
     def hidden_fields(self) -> frozenset[str]:
-        """What tells the contexts to come."""
+        """Return the fields that tell the coming contexts."""
         return super().hidden_fields() | {"stay_probability", "out_of_distribution", "domain_probabilities"}

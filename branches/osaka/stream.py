@@ -194,7 +194,7 @@ class OsakaStream(FixedStream):
             action_space=self.action_space,
         )
 
-    # How a method is scored: by what it answered in the stream.
+    # Scores of a method: of its answers in the stream.
 
     def tasks_seen(self, phase: int) -> int:
         """All domains: none of them is announced."""

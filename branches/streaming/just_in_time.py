@@ -25,7 +25,7 @@ _ELEMENTS = 2**22  # that are gathered at a time
 class JustInTime(PrequentialMethod):
     """For each query, fit a local model to its nearest stored samples, predict, and discard the model.
 
-    A neighbour at distance d has the weight exp(-(d / h)^2), where h is the distance of the farthest one (Atkeson,
+    A neighbour at distance d has the weight exp(-(d / h)^2). Here h is the distance of the farthest one (Atkeson,
     Moore and Schaal, 1997, "Locally Weighted Learning", section 4). Nothing is trained. A rule that returns in the
     stream is known again, if its samples are still stored and their inputs differ from those of other rules.
     """

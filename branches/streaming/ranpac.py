@@ -22,7 +22,7 @@ FIRST_CHOICE = 100
 class RanPAC(StreamingMethod):
     """Ridge regression of the classes on random features relu(f W), with W drawn once from a normal distribution.
 
-    The sums are the Gram matrix G of the random features (M, M), and their sums C by class (M, K); scores are
+    The sums are the Gram matrix G of the random features (M, M), and their sums C by class (M, K). Scores are
     h (G + lambda I)^-1 C (equations 3 to 5). The paper chooses lambda for each task on a held-out fifth of its samples.
     Here that fifth has its own sums, from which the squared error of any weights B follows: up to a constant it is
     tr(B'G B) - 2 tr(B'C). So lambda is chosen again, on all held-out samples so far, at the end of a phase and whenever
@@ -117,11 +117,11 @@ class RanPAC(StreamingMethod):
         self.chosen, self.choose_at = 10.0**power, 2 * n
 
     def _usual_power(self) -> int:
-        """Of ten, near a hundredth of the mean square of the random features, summed over samples."""
+        """Return the exponent of ten near a hundredth of the random features' mean square, summed over samples."""
         return round(math.log10(max(float(self.sums["gram"].diagonal().mean()), 1e-30))) - 2
 
     def _held_out_error(self, ridge: float) -> float:
-        """Squared error of a regression on the other samples, but for a constant; infinite if it cannot be solved."""
+        """Return the squared error of a regression on the other samples, up to a constant; inf without a solution."""
         weights = self._regression(self.sums["gram"], self.sums["by_class"], ridge)
         if weights is None:
             return math.inf

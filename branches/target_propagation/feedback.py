@@ -41,7 +41,7 @@ class Seen:
 
 @contextmanager
 def cut(network: nn.Module, blocks: list[nn.Sequential]) -> Iterator[Seen]:
-    """Let no gradient pass between the blocks of a network, nor out of the last block, within the context.
+    """Within the context, let no gradient pass between the blocks of a network, or out of the last block.
 
     Args:
         network: The body calls it as usual.

@@ -1,1 +1,1 @@
-"""What a command line and a file of options say."""
+"""The reading of command lines and option files."""

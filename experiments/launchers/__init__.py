@@ -1,1 +1,1 @@
-"""What runs the jobs of a comparison: this process, a pool of processes, or SLURM."""
+"""Launchers of a comparison's jobs: this process, a pool of processes, or SLURM."""

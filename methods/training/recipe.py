@@ -13,7 +13,7 @@ from redwood.settings.streams.phase import Phase
 
 @dataclass
 class Clipping(Part):
-    """What gradients are limited to, before each step of the optimizer."""
+    """The limit of gradients before each step of the optimizer."""
 
     algorithm: ClassVar[str | None] = None  # as Lightning's `gradient_clip_algorithm`
 

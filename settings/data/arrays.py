@@ -38,7 +38,7 @@ class Samples(Protocol):
 
 
 def drawn(x: Samples, rows: Tensor, seed: int, *purpose: str | int) -> Tensor:
-    """The samples at `rows` (n,); what their source draws, such as random crops, follows from seed and purpose."""
+    """Return the samples at `rows` (n,). Draws of their source, such as random crops, follow from seed and purpose."""
     if isinstance(x, Tensor):
         return x[rows]
     with preserved_random_state():

@@ -19,14 +19,14 @@ def load_dataset(name: str, data_dir: Path, seed: int, image_size: int, columns:
     """Load the data set that `name` stands for.
 
     Args:
-        name: A key of `DATASETS`, `continuum:NAME`, a path to an .npz, .h5, .hdf5, .csv or .parquet file, or to a
-            folder of images with one folder per class (also relative to `data_dir`), `hf:FOLDER` or `hf:NAME` of
-            Hugging Face, `package.module:function`, `path/to/file.py:function`, or an entry point of the group
+        name: A key of `DATASETS`, `continuum:NAME`, or `hf:FOLDER` or `hf:NAME` of Hugging Face. Or a path, also
+            relative to `data_dir`, to an .npz, .h5, .hdf5, .csv or .parquet file, or to a folder of images with one
+            folder per class. Or `package.module:function`, `path/to/file.py:function`, or an entry point of the group
             `redwood.datasets`.
         data_dir: Folder that holds the data, or that a download goes to.
         seed: Draws the test samples where the source has no test split of its own.
         image_size: Side of the images in pixels; 0 keeps the source's own.
-        columns: What the columns of a file are; empty names: the usual ones, or none.
+        columns: The uses of the columns of a file; empty names: the usual ones, or none.
 
     Raises:
         UnknownNameError: If there is no such data set; the nearest one is named.
@@ -42,7 +42,7 @@ def load_dataset(name: str, data_dir: Path, seed: int, image_size: int, columns:
 
 
 def load_in_memory(given: InMemory, seed: int, image_size: int, columns: Columns = NO_COLUMNS) -> Dataset:
-    """Make a data set of what was given from Python; all else is as in `load_dataset`."""
+    """Make a data set of data given from Python; all else is as in `load_dataset`."""
     if given.kind == TABLE:
         data = tables.from_frames(given.name, given.parts, columns, seed)
     elif given.kind == HUGGING_FACE:
@@ -77,7 +77,7 @@ def _load(name: str, data_dir: Path, seed: int, image_size: int, columns: Column
 
 
 def _call(name: str, source: object, data_dir: Path, seed: int, image_size: int) -> Dataset:
-    """Call a data source, which may be a function of the user; it returns what the option takes from Python."""
+    """Call a data source, maybe a function of the user; it returns a value that the option takes from Python."""
     wanted = f"The data source {name!r} must be a function (data_dir, seed, image_size) that returns a data set"
     if not callable(source):
         raise DataError(f"{wanted}, but it is a {type(source).__name__}.")

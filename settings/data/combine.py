@@ -64,7 +64,7 @@ def check_classes_in_common(name: str, views: Sequence[View], data: Dataset) -> 
     Args:
         name: The stream, for the message.
         views: The tasks.
-        data: What `combine` made of them.
+        data: The result of `combine` for them.
 
     Raises:
         DataError: If a task has no such class.

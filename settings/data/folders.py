@@ -224,7 +224,7 @@ def _held_out(
     grey: bool = False,
     classes: Sequence[str] = (),
 ) -> Dataset:
-    """The images, of which one fifth of each class is the test split; grey ones are read at once."""
+    """Return the images, with one fifth of each class as test split; grey images are read at once."""
     table = PathTable(paths)
     splits: list[Any] = []
     for index in hold_out(name, labels.numpy(), seed):
@@ -327,7 +327,7 @@ def image_files(folder: Path, elsewhere: Collection[Path] = ()) -> list[str]:
 
     Args:
         folder: The folder.
-        elsewhere: Folders that no link in it leads to, nor to the folders around it.
+        elsewhere: Links to these folders are not followed. Links to `folder` or the folders around it never are.
 
     Raises:
         DataError: If a folder cannot be read.
@@ -343,7 +343,7 @@ def image_files(folder: Path, elsewhere: Collection[Path] = ()) -> list[str]:
 
 
 class _Walk:
-    """Files and folders that `image_files` has come to, of which each has one device and inode."""
+    """Files and folders that `image_files` has found; each is known by its device and inode."""
 
     def __init__(self, seen: set[tuple[int, int]]) -> None:
         self._seen = seen
@@ -352,7 +352,7 @@ class _Walk:
         self.links = deque[str]()
 
     def read(self, folder: str) -> None:
-        """Sort what is in a folder."""
+        """Sort the entries of a folder."""
         try:
             with os.scandir(folder) as found:
                 device, entries = os.stat(folder).st_dev, sorted(found, key=lambda entry: entry.name)
@@ -367,7 +367,7 @@ class _Walk:
                 self._add(entry.path, self.found, (device, entry.inode()))  # without a look at each file
 
     def follow(self, link: str) -> None:
-        """Take up what a link leads to."""
+        """Take up the file or folder that a link leads to."""
         try:
             status = os.stat(link)
         except OSError:

@@ -32,8 +32,8 @@ def stored_alike(space: Box, samples: Tensor, *, trained: str, whose: str) -> Te
     Args:
         space: The samples of the run.
         samples: New ones, in its shape; at least one.
-        trained: What was trained, for messages: "model" or "run".
-        whose: What the new samples are called, for messages.
+        trained: The trained thing, for messages: "model" or "run".
+        whose: Name of the new samples, for messages.
 
     Raises:
         DataError: If the values cannot be those of the run.

@@ -87,7 +87,7 @@ def _shares(imbalance: str, n_classes: int, random: torch.Generator) -> Tensor:
 
 
 def _first_of_each(order: Tensor, y: Tensor, contexts: Tensor, kept: Tensor) -> Tensor:
-    """The first sample (N,), bool, of each pair of class and task of which none is kept."""
+    """Return a mask (N,), bool, of the first sample of each pair of class and task without a kept sample."""
     pairs = y * (int(contexts.max()) + 1) + contexts
     missing = order[~torch.isin(pairs[order], pairs[kept])]
     added = torch.zeros_like(kept)

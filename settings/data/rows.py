@@ -146,7 +146,7 @@ def coded_classes(name: str, column: Any, what: str) -> tuple[np.ndarray, tuple[
     Args:
         name: The data set, for messages.
         column: A pandas Series of integers, truth values, texts or a category.
-        what: What the values are, for messages, such as "tasks".
+        what: Name of the values, for messages, such as "tasks".
 
     Returns:
         The number of each row (N,), int64, and the name of each number.

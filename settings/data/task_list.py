@@ -43,7 +43,7 @@ def views_of_names(names: str) -> list[View]:
 
 
 def read_task_list(path: Path) -> list[View]:
-    """The tasks of a YAML file: a list of mappings with the keys `ENTRIES`, of which only `dataset` is needed.
+    """Read the tasks of a YAML file: a list of mappings with the keys `ENTRIES`. Only `dataset` is required.
 
     Tasks with a `year` are sorted by it; tasks of one year keep their order.
 

@@ -111,7 +111,7 @@ def _own_limit(made: Env) -> int | None:
 
 
 def _load_reference(reference: str) -> object:
-    """Return what a reference names: a function, a class, or the name of an environment that its module registers."""
+    """Return the object of a reference: a function, a class, or the name of an environment registered by its module."""
     location, _, name = reference.rpartition(":")
     known = set(gymnasium.registry)
     module = load_users_module("environment", location, reference)

@@ -18,7 +18,7 @@ class Outcome(NamedTuple):
 
     Attributes:
         value: Its return.
-        success: Whether it was a success; None if the environment does not report it.
+        success: Whether the episode was a success; None if the environment does not report it.
     """
 
     value: float
@@ -124,7 +124,7 @@ class Evaluations:
         return mean
 
     def extend(self, later: "Evaluations") -> None:
-        """Append what was measured in later phases."""
+        """Append the measurements of later phases."""
         for name, rows in vars(later).items():
             getattr(self, name).extend(rows)
 
@@ -134,7 +134,7 @@ class Evaluations:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
-        """Restore what `to_dict` returned; further entries are left out."""
+        """Restore the result of `to_dict`; further entries are left out."""
         return cls(**{name: data[name] for name in cls.__dataclass_fields__})
 
 

@@ -151,7 +151,7 @@ class EnvironmentProcesses:
             self._steps.evaluate()
 
     def ask(self, number: int, call: str, *arguments: object) -> Any:
-        """Return what a method of a copy returns."""
+        """Call a method of a copy, and return its result."""
         self.send(number, call, *arguments)
         return self.receive(number)
 

@@ -53,7 +53,7 @@ class Wanted:
 def task_keys(
     dataset: str, seed: int, physics: Sequence[Mapping[str, Any]], read_default: ReadDefault
 ) -> list[TaskKey]:
-    """Return what identifies each task (T,): the environment, the physics that differ from its own, and a number.
+    """Return the key of each task (T,): the environment, the physics that differ from its own, and a number.
 
     The number counts tasks that are alike in both, such as those of a data set and functions of one name.
 

@@ -56,7 +56,7 @@ class AskedScore:
             sequence: The mini-batches of this worker.
             online: The score of the phase, which takes the answers.
             space: The classes, or the numbers to predict.
-            seed: Seed of what the method draws to answer, so that asking changes nothing that it draws later.
+            seed: Seed of the method's draws for its answers, so that asking does not change its later draws.
             delay: How many mini-batches later the labels of a mini-batch come.
             show_ids: Whether the method is told the task of each sample.
         """

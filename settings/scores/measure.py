@@ -21,7 +21,7 @@ class Measure:
         decimals: Digits after the point.
         samples: Name of the entries of a stream.
         more: Metrics that only this measure has.
-        online: Key of what is scored while a run trains, if that is another measure.
+        online: Key of the measure while a run trains, if that is another one.
     """
 
     key: str

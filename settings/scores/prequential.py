@@ -118,7 +118,7 @@ class OnlineScore(ABC):
         return self._steps_scored
 
     def hand_over(self) -> Callable[[int, Tensor, Tensor], None]:
-        """Leave the scoring to the caller: what is returned scores predictions for batch `step` with `y` (B, ...).
+        """Leave the scoring to the caller: return a function that scores predictions of batch `step` by `y` (B, ...).
 
         The setting takes it before a method gets the phase. There is one only, so no method can score itself.
 

@@ -219,10 +219,10 @@ class Results:
         )
 
     def figures(self) -> Mapping[str, Callable[[Any, Path], None]]:
-        """Pictures of a complete run, by the name of the file: what draws these results into a path.
+        """The functions that draw pictures of a complete run into a path, by the name of the file.
 
         They come beside those of every run (`redwood.engine.figures.plots.draw_run`); one of the same name replaces it.
-        A subclass imports what draws when it is asked: matplotlib takes seconds.
+        A subclass imports the drawing code only here: matplotlib takes seconds.
         """
         return {}
 

@@ -38,9 +38,9 @@ def check_results(
     Args:
         data: The content of the file. Its keys have been checked.
         measure: The measure of the results.
-        further: What the entries of a subclass may hold, by name.
+        further: The specification of each entry of a subclass, by name.
         cost: The dataclass of the costs.
-        uses: What FLOPs are used for.
+        uses: The uses of FLOPs.
     """
     low, high = (0 if measure.is_share or measure is RMSE else -math.inf), (1 if measure.is_share else math.inf)
     costs: dict[str, Spec] = {f.name: COUNT if f.type in (int, "int") else AMOUNT for f in fields(cost)}

@@ -18,7 +18,7 @@ class Slicing:
     """The slices of the test samples.
 
     Attributes:
-        by: What makes the slices: "class", or the name of a column.
+        by: The origin of the slices: "class", or the name of a column.
         names: Name of each slice (S,).
         of_rows: The slice of each test row of the data set (M,).
     """
@@ -49,7 +49,7 @@ class SliceScores:
     the slices that are worse than the others. Where a loss is not known, `l_i` is the error rate.
 
     Attributes:
-        by: What makes the slices: "class", or the name of a column.
+        by: The origin of the slices: "class", or the name of a column.
         names: Name of each slice (S,).
         samples: Number of test samples (S,). Slices without one do not count below.
         accuracy: Accuracy (S,) in [0, 1]; None without samples.
@@ -57,7 +57,7 @@ class SliceScores:
             gave a sample's class no chance.
         average_eer: Average equalised error rate.
         largest_eer: Largest equalised error rate.
-        eer_of: What the equalised error rates compare: "loss" or "error rate".
+        eer_of: The value that the equalised error rates compare: "loss" or "error rate".
     """
 
     by: str

@@ -241,7 +241,7 @@ def _by_name(outputs: list[dict[str, None]], names: Sequence[str]) -> Tensor:
 
 
 def _same_labels(old: Classes, names: Sequence[str], data: Dataset) -> Tensor:
-    """The output of each label (L,) of label sets, all of which the run has to know."""
+    """Return the output of each label (L,) of label sets; the run has to know all of these labels."""
     if sorted(names) != sorted(old.by_label):
         raise DataError(
             f"The labels of {data.name} ({shortened(names)}) are not those of the run ({shortened(old.by_label)}), "
@@ -331,7 +331,7 @@ def join_samples(first: Samples, second: Samples) -> Samples:
 
 
 class _SamplesInTurn:
-    """The samples of two sources, of which one reads files when it is indexed (implements `Samples`)."""
+    """The samples of two sources, if one of them reads files when it is indexed (implements `Samples`)."""
 
     def __init__(self, first: Samples, second: Samples) -> None:
         self._first, self._second = first, second

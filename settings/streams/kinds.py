@@ -31,7 +31,7 @@ def check_suits(setting: str, data: Dataset, validation: float, *, adds_classes:
 
 
 def check_learner(method: Learner, data: Dataset) -> None:
-    """Check that a method predicts what a data set asks for.
+    """Check that a method can predict the targets of a data set.
 
     Raises:
         NotApplicableError: If numbers or label sets are to be predicted, and the method cannot.

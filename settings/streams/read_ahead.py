@@ -139,7 +139,7 @@ class ReadAhead:
             rows_of: The rows (n,) of a batch, by its number.
             length: Number of batches.
             decoding: The processes that decode them.
-            seed: Seed of what `x` draws when it is indexed, such as random crops; each batch has its own.
+            seed: Seed of the draws of `x` when it is indexed, such as random crops; each batch has its own.
         """
         self._x, self._rows_of, self._length, self._seed = x, rows_of, length, seed
         self._decoding = decoding
@@ -198,7 +198,7 @@ class ReadAhead:
         return drawn(self._x, self._rows_of(number), self._seed, "samples", number)
 
     def close(self) -> None:
-        """End the worker processes; what is read later is decoded in this process."""
+        """End the worker processes; later batches are decoded in this process."""
         if self._workers is not None:
             self._workers.close()
             self._workers = None

@@ -1,4 +1,4 @@
-"""The stream of a supervised setting: its assumptions decide the phases, what a batch shows, and the scores."""
+"""The stream of a supervised setting: its assumptions decide the phases, the content of batches, and the scores."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -246,7 +246,7 @@ class SupervisedStream(FixedStream):
         return self._promised.predict_first or self.setting.delay > 0
 
     def _adds_classes(self) -> bool:
-        """Whether the tasks differ in their classes only, and neither ids at test nor old data help."""
+        """Whether the tasks differ in their classes only, without help of ids at test or of old data."""
         told = self._promised.shared_outputs or self._promised.task_ids >= TaskIds.TEST
         return self._promised.boundaries and not self._is_pooled and not told
 
@@ -411,7 +411,7 @@ class SupervisedStream(FixedStream):
     def validate(self, method: Learner, phase: int) -> list[float | None] | None:
         if not self.holds_out:
             return None
-        # Where a phase holds what the phases before held, so do its held-out samples.
+        # If a phase holds the samples of earlier phases, its held-out samples include theirs.
         first = phase if self.setting.phases_accumulate else 0
         entries = [self._held_out[index].entries for index in range(first, phase + 1)]
         if not any(map(len, entries)):

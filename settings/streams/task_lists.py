@@ -52,7 +52,7 @@ class OfSeveralDataSets(StreamPart):
         Args:
             dataset: Name of the data.
             load: Loads a data set by its name.
-            seed: Draws what is left to chance.
+            seed: Seed of all random choices.
             nb_tasks: The number of tasks of the run; None: all.
         """
 

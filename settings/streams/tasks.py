@@ -42,7 +42,7 @@ class Cut:
     Attributes:
         num_tasks: Number of tasks; None: as many as the stream has otherwise.
         shared_outputs: Whether all tasks share their outputs.
-        seed: Draws what is left to chance.
+        seed: Seed of all random choices.
         first: Number of the first task. For a run that extends another, it is the number of tasks of that run.
         kept: Training samples of the data set (N,), bool, that tasks take; None: all.
     """
@@ -101,7 +101,7 @@ STREAMS = Kind("stream", StreamPart, "redwood.streams")
 
 
 def make_tasks(data: Dataset, stream: StreamPart, cut: Cut) -> Tasks:
-    """Cut a data set into tasks, none of which is empty.
+    """Cut a data set into tasks, and check that no task is empty.
 
     Raises:
         InvalidOptionError: If an option is out of range for this data set.
