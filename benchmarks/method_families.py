@@ -17,7 +17,7 @@ from common import environment, markdown_table, write
 from rich.console import Console
 
 from redwood.experiments.command_line.pairs import Pair
-from redwood.experiments.comparison import compare, resume_comparison
+from redwood.experiments.comparisons.compare import compare, resume_comparison
 from redwood.experiments.launchers.choice import LaunchOptions
 from redwood.experiments.launchers.plan import is_comparison
 from redwood.methods import METHODS, get_method

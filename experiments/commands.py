@@ -58,7 +58,7 @@ def run(argv: list[str]) -> bool:
         if len(selected) == 1:  # training libraries take seconds to import, which a wrong option does not wait for
             options.check_arguments(selected, rest)
         from redwood.engine.terminal import Terminal
-        from redwood.experiments import comparison
+        from redwood.experiments.comparisons import compare as comparison
         from redwood.experiments.launchers.choice import launch_options
         from redwood.experiments.runs import runner
 
@@ -199,9 +199,9 @@ def resume(argv: list[str]) -> bool:
     arguments.refuse_unknown(changes, known | parser._option_string_actions, "the command resume")
     _tell_imports(changes)
     from redwood.engine.terminal import Terminal
-    from redwood.experiments import comparison
     from redwood.experiments.bench import run as benches
     from redwood.experiments.bench import suite
+    from redwood.experiments.comparisons import compare as comparison
     from redwood.experiments.launchers import plan
     from redwood.experiments.launchers.choice import launch_options
     from redwood.experiments.runs import runner

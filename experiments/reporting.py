@@ -8,7 +8,7 @@ from rich.text import Text
 
 from redwood.core.errors import RedwoodError
 from redwood.core.files import refuse_foreign
-from redwood.experiments.comparison_page import source_of_comparison
+from redwood.experiments.comparisons.page import source_of_comparison
 from redwood.experiments.launchers.plan import is_comparison, is_finished_sweep
 from redwood.experiments.report.page import OWN, REPORT, write_report
 from redwood.experiments.report.source import CONFIG, RESULTS, Source, source_of_run

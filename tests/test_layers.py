@@ -13,7 +13,7 @@ PACKAGES = ("branches", "buffers", "core", "experiments", "engine", "methods", "
 # Import statements inside functions, by file.
 INSIDE_FUNCTIONS = {
     "experiments/commands.py": 31,
-    "experiments/comparison.py": 3,
+    "experiments/comparisons/compare.py": 3,
     "experiments/launchers/slurm.py": 1,
     "experiments/report/page.py": 1,
     "experiments/runs/runner.py": 2,

@@ -6,7 +6,7 @@ from typing import Any
 
 from redwood.core.files import read_json
 from redwood.core.schema import ANYTHING, ListOf, MapOf, Number, Record, Text, check
-from redwood.experiments.comparison_page import source_of_comparison
+from redwood.experiments.comparisons.page import source_of_comparison
 from redwood.experiments.launchers.plan import FOUND, is_comparison
 from redwood.experiments.report.source import Source, command
 from redwood.experiments.sweeps.plan import BEST

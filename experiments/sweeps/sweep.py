@@ -19,7 +19,7 @@ from redwood.engine.signals import Stopped
 from redwood.experiments.command_line.arguments import UsageError, option_names
 from redwood.experiments.command_line.options import Options, check_arguments, parse_options
 from redwood.experiments.command_line.pairs import Pair
-from redwood.experiments.comparison import refuse_one_id, resume_comparison
+from redwood.experiments.comparisons.compare import refuse_one_id, resume_comparison
 from redwood.experiments.launchers.choice import LaunchOptions
 from redwood.experiments.launchers.jobs import Failure, Job, settled
 from redwood.experiments.launchers.monitor import make_monitor

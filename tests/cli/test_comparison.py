@@ -8,7 +8,7 @@ import pytest
 
 from redwood.cli import main
 from redwood.engine.folder_lock import FolderLock
-from redwood.experiments import comparison
+from redwood.experiments.comparisons import compare as comparison
 from redwood.experiments.launchers.plan import ComparisonPlan
 from tests.cli.command import QUICK, RUN_FILES, assert_one_sentence, content
 

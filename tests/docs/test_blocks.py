@@ -114,7 +114,7 @@ def test_toml(block):
 @pytest.mark.parametrize("block", BASH, ids=lambda block: f"{block.page}:{block.line}")
 def test_commands_are_understood(block, workshop, monkeypatch):
     """Settings, methods, presets and options exist; nothing is trained."""
-    for place in ("runs.runner.run_pair", "comparison.compare", "sweeps.sweep.start_sweep"):
+    for place in ("runs.runner.run_pair", "comparisons.compare.compare", "sweeps.sweep.start_sweep"):
         monkeypatch.setattr(f"redwood.experiments.{place}", understand)
     for command in commands(block):
         if command.words[:2] == CLI.split() and {"--setting", "--preset", "--config"} & set(command.words):

@@ -21,7 +21,7 @@ from redwood.engine.signals import Stopped
 from redwood.experiments.command_line.arguments import UsageError
 from redwood.experiments.command_line.options import Options, parse_pairs
 from redwood.experiments.command_line.pairs import Pair
-from redwood.experiments.comparison_page import source_of_comparison
+from redwood.experiments.comparisons.page import source_of_comparison
 from redwood.experiments.launchers.choice import LaunchOptions
 from redwood.experiments.launchers.jobs import Failure, Job, settled
 from redwood.experiments.launchers.monitor import make_monitor

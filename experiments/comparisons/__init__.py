@@ -1,0 +1,1 @@
+"""Comparisons of settings and methods: many runs, and their page."""
