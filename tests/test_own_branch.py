@@ -20,8 +20,7 @@ CROWD = ["--setting", "crowd", "--nb_tasks", "2", "--passes", "1"]
 def forget() -> None:
     """Forget which packages are installed."""
     invalidate_caches()
-    branches.entries.cache_clear()
-    branches.installed_branches.cache_clear()
+    branches.entry_points.cache_clear()
 
 
 @pytest.fixture(scope="module")

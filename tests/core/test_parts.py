@@ -367,10 +367,10 @@ def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     (site / "spiral-1.0.dist-info" / "entry_points.txt").write_text(ENTRY_POINTS)
     monkeypatch.syspath_prepend(site)
     monkeypatch.chdir(tmp_path)
-    branches.entries.cache_clear()
+    branches.entry_points.cache_clear()
     yield
     sys.modules.pop("spiral", None)
-    branches.entries.cache_clear()
+    branches.entry_points.cache_clear()
 
 
 @pytest.mark.usefixtures("stranger")
