@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from redwood.core.errors import RedwoodError
 
 GROUP = "redwood.branches"
-OF_SETTINGS, OF_METHODS = "redwood.settings", "redwood.methods"
+OF_SETTINGS, OF_METHODS, OF_COMMANDS = "redwood.settings", "redwood.methods", "redwood.commands"
 
 
 class MethodEntry(NamedTuple):
@@ -36,7 +36,8 @@ class MethodEntry(NamedTuple):
     @property
     def family(self) -> str:
         """The folder of the method inside `methods/` or `branches/`."""
-        return self.reference.split(".")[2].partition(":")[0]
+        package, *folders = self.reference.partition(":")[0].split(".")
+        return folders[1] if package == "redwood" else package
 
 
 class Command(NamedTuple):
@@ -47,11 +48,13 @@ class Command(NamedTuple):
             them. A call of an object runs the command.
         follows: The arguments after the word, beside options.
         does: What the command does, in one line.
+        reads_data: Whether `--dataset` and `--data_dir` name data as those of a run: absent data is told at once.
     """
 
     reference: str
     follows: str
     does: str
+    reads_data: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,10 +73,18 @@ class Branch:
     commands: Mapping[str, Command] = field(default_factory=dict)
     further: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Raise `TypeError` for a method or a command that is no entry."""
+        for kind, table in ((MethodEntry, self.methods), (Command, self.commands)):
+            for key, entry in table.items():
+                if not isinstance(entry, kind):
+                    raise TypeError(f"{key} has to be a {kind.__name__}, not {entry!r}")
+
     def names(self, group: str) -> Mapping[str, str]:
         """Return the entries of a group of entry points, by name, as `module:Name`."""
-        if group == OF_METHODS:
-            return {key: entry.reference for key, entry in self.methods.items()}
+        if group in (OF_METHODS, OF_COMMANDS):
+            table = self.methods if group == OF_METHODS else self.commands
+            return {key: entry.reference for key, entry in table.items()}
         return self.settings if group == OF_SETTINGS else self.further.get(group, {})
 
 
@@ -111,14 +122,24 @@ def installed_branches() -> dict[str, Branch]:
                 f"The branch {entry.name} of an installed package is no redwood.core.branches.Branch, but a "
                 f"{type(branch).__name__}; let {entry.value} be one."
             )
+        if entry.name in found:
+            raise RedwoodError(f"Two installed packages have a branch {entry.name}; rename the entry point of one.")
         found[entry.name] = branch
     return found
 
 
 def branch_commands() -> dict[str, Command]:
-    """The commands of all branches, by the word."""
-    branches = (*own_branches().values(), *installed_branches().values())
-    return {word: command for branch in branches for word, command in branch.commands.items()}
+    """Return the commands of all branches, by the word.
+
+    Raises:
+        RedwoodError: If two branches have one word.
+    """
+    found: dict[str, Command] = {}
+    for name, branch in (*own_branches().items(), *installed_branches().items()):
+        for word, command in branch.commands.items():
+            if found.setdefault(word, command) != command:
+                raise RedwoodError(f"The branch {name} has a command {word}, as another one has; rename it.")
+    return found
 
 
 def entries(group: str) -> tuple[tuple[str, str], ...]:

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from redwood import __version__
-from redwood.core.branches import branch_commands
+from redwood.core.branches import OF_COMMANDS, branch_commands
 from redwood.core.errors import NotApplicableError
-from redwood.core.registry import load_object
+from redwood.core.registry import look_up
 from redwood.engine.may_change import MAY_CHANGE
 from redwood.experiments.command_line import arguments
 from redwood.experiments.command_line.arguments import (
@@ -330,16 +330,17 @@ def show(argv: list[str]) -> None:
         print_settings(given.json, given.setting)
 
 
-def of_branch(word: str, argv: list[str]) -> None:
+def of_branch(word: str, argv: list[str]) -> bool | None:
     """Run a command that a branch adds."""
-    asks_for_help = {"-h", "--help"} & set(argv)
-    if not asks_for_help:
+    command = branch_commands()[word]
+    if command.reads_data and not {"-h", "--help"} & set(argv):
         refuse_absent_data(argv)
         _tell_imports(argv)
-    made: Any = load_object("command", branch_commands()[word].reference)
+    made: Any = look_up("command", word, {}, OF_COMMANDS)
     from redwood.experiments.command_line import options
 
-    made(**vars(options.command_parser(word, made).read(argv)))()
+    done: bool | None = options.read_command(word, made, argv)()
+    return done
 
 
 FUNCTIONS: Mapping[str, Callable[[list[str]], bool | None]] = {

@@ -76,8 +76,8 @@ class Assumptions:
     """The promises of one node of the tree. `a <= b` means that `b` makes all promises of `a`.
 
     Attributes:
-        labels: Samples come with labels to learn from (the supervised branch).
-        rewards: An environment answers actions with rewards (the reinforcement branch).
+        labels: Samples come with labels to learn from (the supervised half of the tree).
+        rewards: An environment answers actions with rewards (the reinforcement half of the tree).
         context: How the data distribution changes.
         boundaries: The method is told when a task starts and ends, and gets one phase per task.
         task_ids: When task ids are shown.
@@ -144,6 +144,8 @@ class Assumptions:
         return (*(name for name, promised in named.items() if promised), *self.declared)
 
 
+# Names that `promises` gives to fields of other names.
+_PROMISES = {"discrete_contexts", "stationary", "task_boundaries", "task_ids_in_training", "task_ids_at_test"}
 OF_THE_TRUNK = tuple(f.name for f in fields(Assumptions) if f.name != "declared")
 
 
@@ -168,6 +170,8 @@ def merge_assumptions(
         raise TypeError(f"{class_name}: {error}") from None
     fixed = {name: value for name, value in added.items() if name in OF_THE_TRUNK}
     for name, value in fixed.items():
+        if isinstance(getattr(base, name), Range) and isinstance(value, bool):
+            raise TypeError(f"{class_name}: {name}={value} is no number and no range; write {name}=2, or Range(2).")
         if isinstance(getattr(base, name), Range) and isinstance(value, int):
             fixed[name] = Range(value, value)
     own = replace(base, **fixed)
@@ -194,6 +198,8 @@ def _with_declared(
                 f"{class_name}: there is no assumption named {name}; declare it above the class, as in "
                 f'{name} = Assumption("what is promised").'
             )
+        if name in _PROMISES:
+            raise TypeError(f"{class_name}: {name} is a promise of redwood's own; give the declared one another name.")
         if value is not True and name in inherited:
             _refuse_taking_back(class_name, name, value, True)
         if value is not True:
@@ -210,7 +216,7 @@ def _refuse_taking_back(class_name: str, name: str, value: object, inherited: ob
 
 def _refuse_contradictions(class_name: str, record: Assumptions) -> None:
     contradictions = {
-        "labels and rewards are two branches of the tree": record.labels and record.rewards,
+        "labels and rewards are two halves of the tree": record.labels and record.rewards,
         "a context that drifts continuously has no boundaries to announce": record.boundaries
         and record.context < Context.DISCRETE,
         "task ids in training announce the boundaries": record.task_ids > TaskIds.NEVER and not record.boundaries,

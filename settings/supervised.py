@@ -197,6 +197,6 @@ class SupervisedSetting(Setting, labels=True):
 def not_to_be_extended(setting: SupervisedSetting) -> NotApplicableError:
     """Return the error for extending a run by further tasks under a setting that decides which samples come."""
     return NotApplicableError(
-        f"A run under {name_of_setting(type(setting))} cannot be extended, as it decides itself which samples come; "
+        f"A run under {name_of_setting(type(setting))} cannot be extended, as its stream is its own; "
         "extend a run under class_incremental or a setting like it."
     )

@@ -1,6 +1,5 @@
 """The offer of one round, and the purchases that need no model: equal shares, or the smallest slice first."""
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -110,7 +109,7 @@ class Offer:
             counts = [float(count) for count in answer]  # type: ignore[arg-type]
         except (TypeError, ValueError) as error:
             raise InvalidPurchaseError(f"{method}.acquire returned no numbers ({error}); {self._wanted}.") from error
-        if len(counts) != len(self.costs) or not all(count >= 0 and count == math.floor(count) for count in counts):
+        if len(counts) != len(self.costs) or not all(count >= 0 and count.is_integer() for count in counts):
             raise InvalidPurchaseError(f"{method}.acquire returned {_shown(counts)}; {self._wanted}.")
         for name, count, left in zip(self.names, counts, self.pool, strict=True):
             if count > left:

@@ -1,6 +1,6 @@
 """The stream of a setting that sells samples: a pool, the purchases so far, and the phases that train on these."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -190,10 +190,10 @@ class AcquisitionStream(SupervisedStream):
         if index == self.setting.rounds:
             return {"losses": losses, "bought": []}
         answer = method.acquire(self._offer(index)) if isinstance(method, Buys) else None
-        self._buy(gather_objects(None if answer is None else list(answer))[0], method.reference())
+        self._buy(gather_objects(answer)[0], method.reference())
         return {"losses": losses, "bought": self._purchases[index]}
 
-    def _buy(self, answer: list[int] | None, method: str) -> None:
+    def _buy(self, answer: Iterable[object] | None, method: str) -> None:
         offer = self._offer(len(self._purchases))
         counts = offer.equal_shares(offer.share) if answer is None else offer.checked(answer, method)
         self._purchases.append(counts)

@@ -11,6 +11,7 @@ BRANCH = Branch(
             "redwood.branches.acquisition.advice:Advise",
             "",
             "say how many samples of each slice to collect for a budget",
+            reads_data=True,
         )
     },
     methods={

@@ -24,7 +24,7 @@ def plot_label_curve(results: LabelBudgetResults, path: str | os.PathLike[str]) 
     average = measure.factor * results.average_curve
     figure = new_figure(6.4, 4.0)
     axes = figure.add_subplot()
-    axes.plot(used, online, color=COLOURS[0], lw=1.3, label="online, since the point before")
+    axes.plot(used, online, color=COLOURS[0], lw=1.3, label=f"online {measure.online_label}, since the point before")
     axes.plot(ends[1:], average, color="black", marker="o", markersize=4.5, lw=1.8, label="at test, on tasks so far")
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, borderaxespad=0.1, fontsize=9)
     axes.set_ylim(*scale_of(measure, np.concatenate([online, average]), _ROOM))

@@ -123,4 +123,8 @@ class RequestedStream(SupervisedStream):
     @override
     def result_fields(self, details: list[dict[str, Any]]) -> dict[str, Any]:
         others = [{name: value for name, value in kept.items() if name != _LABELS} for kept in details]
-        return {**super().result_fields(others), _LABELS: [kept[_LABELS] for kept in details]}
+        # Untested phases have no other details.
+        return {
+            **super().result_fields([kept for kept in others if kept]),
+            _LABELS: [kept[_LABELS] for kept in details],
+        }

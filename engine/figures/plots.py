@@ -4,7 +4,8 @@ The suffix of the file decides the format (png, pdf, svg, ...). Tasks are number
 """
 
 import os
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,11 +63,24 @@ def draw_run(results: Results, folder: Path) -> None:
         drawn["slices.png"] = plot_slices
     if isinstance(results, MultiLabelResults):
         drawn["label_groups.png"] = plot_label_groups
-    for name, draw in {**drawn, **results.figures()}.items():
-        draw(results, folder / name)
+    own = results.figures()
+    for name in drawn.keys() - own.keys():
+        drawn[name](results, folder / name)
+    _draw_own(results, own, folder)
     timeline = (results.cost.rehearsal or {}).get("timeline", ())
     if any(name == "step" for name, _, _ in timeline):
         plot_timeline(timeline, folder / "rehearsal_timeline.png")
+
+
+def _draw_own(results: Results, own: Mapping[str, Callable[[Any, Path], None]], folder: Path) -> None:
+    """Draw the pictures that a class of results names; those of a user do not end a run that has been trained."""
+    for name, draw in own.items():
+        try:
+            draw(results, folder / name)
+        except Exception as error:
+            if type(results).__module__.startswith("redwood."):
+                raise
+            warnings.warn(f"The picture {name} was not drawn: {type(error).__name__}: {error}", stacklevel=3)
 
 
 def plot_accuracy_matrix(results: Results, path: str | os.PathLike[str]) -> None:

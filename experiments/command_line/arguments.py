@@ -22,7 +22,7 @@ MOST_RUNS = 100_000
 MOST_PROCESSES = 1024
 
 # Redwood's own commands that are words: the arguments and the purpose of each.
-_OWN = {
+OWN = {
     "resume": ("DIR", "go on with the run, comparison, sweep or bench in a folder"),
     "predict": ("DIR --dataset D", "write a table of what a finished run predicts for new samples"),
     "extend": ("DIR --dataset D", "learn further data with a finished run, in a new run"),
@@ -35,8 +35,16 @@ _OWN = {
 
 
 def commands() -> dict[str, tuple[str, str]]:
-    """Return, for each command, its arguments and its purpose: redwood's own commands, then those of branches."""
-    return _OWN | {word: (command.follows, command.does) for word, command in branch_commands().items()}
+    """Return what follows each word, and what it does: redwood's own commands, then those of branches.
+
+    Raises:
+        RedwoodError: If a branch has a word of redwood's own.
+    """
+    added = {word: (command.follows, command.does) for word, command in branch_commands().items()}
+    taken = OWN.keys() & added.keys()
+    if taken:
+        raise RedwoodError(f"A branch has the command {min(taken)}, which is redwood's own; rename it.")
+    return OWN | added
 
 
 def program() -> str:

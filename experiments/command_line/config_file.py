@@ -10,11 +10,11 @@ from redwood.core.errors import RedwoodError
 from redwood.core.files import read_text
 from redwood.core.parts import flat
 from redwood.core.plain_yaml import read_yaml
-from redwood.experiments.command_line.arguments import UsageError, commands
+from redwood.experiments.command_line.arguments import OWN, UsageError
 from redwood.experiments.command_line.trust import refuse_untrusted
 from redwood.settings.config import CONFIG_FORMAT, FORMAT_KEY, refuse_marked
 
-NOT_IN_FILES = ("config", "preset", "suite", "trust", "version", "help")
+NOT_IN_FILES = ("config", "preset", "suite", "trust", "version", "help", *OWN)
 
 
 def read_arguments(path: Path, given: Mapping[str, str], *, trusted: bool) -> list[str]:
@@ -95,7 +95,7 @@ def load_config(path: Path, *, of_run: bool = False) -> dict[str, object]:
             "the run anew, or go on with that version."
         )
     options = flat(config)
-    for name in (*NOT_IN_FILES, *commands()):
+    for name in NOT_IN_FILES:
         if name in options:
             raise UsageError(f"In the configuration file {path}, {name} has no place; leave it out.")
     for key, value in options.items():

@@ -24,7 +24,6 @@ from redwood.experiments.command_line.arguments import (
     OneSentenceParser,
     UsageError,
     add_selection,
-    commands,
     given_texts,
     program,
     refuse_unknown,
@@ -195,8 +194,10 @@ def _help(chosen: Chosen, name: str, kind: Kind | None, setting: type) -> str:
         default = getattr(chosen.usual, name)
     elif kind is not None:
         default = usual_part(kind, chosen.cls, name)
+    elif f.default_factory is not MISSING:
+        default = f.default_factory()
     else:
-        default = f.default if f.default_factory is MISSING else f.default_factory()
+        default = None if f.default is MISSING else f.default
     if kind is not None:
         known, default = kind.offered_under(setting), kind.text_of(default)
         if len(known) < 2:
@@ -292,13 +293,19 @@ def _check_class(cls: type[Any]) -> None:
         raise UsageError(f"{cls.__name__} gives {needed[0]} no default; write {needed[0]}: ... = ... in the class.")
 
 
-def command_parser(word: str, cls: type[Any]) -> CommandParser:
-    """The parser of a command that a branch adds: its dataclass has the options, without a default what comes first."""
+def read_command(word: str, cls: type[Any], arguments: Sequence[str]) -> Any:
+    """Make the object of a command that a branch adds: its dataclass has the options.
+
+    Raises:
+        UsageError: If the arguments are none of its options.
+    """
     parser, made = CommandParser(word), Chosen(cls, word, {})
-    for f, wrapper in zip(fields(cls), _fields(cls).values(), strict=True):
+    for name in option_fields(cls):
+        f, wrapper = cls.__dataclass_fields__[name], _fields(cls)[name]
         if f.default is MISSING and f.default_factory is MISSING:
-            text = get_attribute_docstring(cls, f.name).comment_inline
-            parser.add_argument(f.name, metavar=commands()[word][0], type=wrapper.arg_options["type"], help=text)
+            told = _argument(made, wrapper, cls)
+            nargs: dict[str, Any] = {"nargs": "+"} if told.get("nargs") else {}
+            parser.add_argument(name, metavar=name.upper(), type=told.get("type", str), help=told["help"], **nargs)
         else:
             parser.add_argument(*wrapper.option_strings, **_argument(made, wrapper, cls))
-    return parser
+    return made.make(vars(parser.read(arguments)))

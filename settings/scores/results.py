@@ -484,22 +484,29 @@ def _class_for(content: dict[str, Any], cls: type[R]) -> tuple[type[R], dict[str
         raise DataError(f"They are of {', '.join(references)}, which is no {cls.__name__}; pass what redwood wrote.")
     if reference_of(found, {}) == references[0]:
         return found, content
-    left_out = f"{references[0]} is code of a user and not run, so its own entries are left out"
-    warnings.warn(f"{left_out}; add --trust, or import it first.", stacklevel=4)
+    warnings.warn(
+        f"{references[0]} was not loaded, so that its own entries are left out; add --trust, import it first, or let "
+        f"its package name it as an entry point of {ENTRY_POINTS}.",
+        stacklevel=4,
+    )
     allowed = {*found.keys(), *found.optional_keys()}
     return found, {name: value for name, value in content.items() if name in allowed}
 
 
 def _loaded(reference: str, cls: type[R]) -> type[R] | None:
-    """The class below `cls` that a reference names; None if it is no such class, or must not be imported."""
-    for known in _below(cls):
-        if reference_of(known, {}) == reference:
-            return known
+    """Return the class below `cls` that a reference names; None if there is none, or it must not be imported."""
+    known = [known for known in _below(cls) if reference_of(known, {}) == reference]
+    if known:
+        return known[-1]  # a notebook may have defined it again
     location = reference.rpartition(":")[0]
     registered = any(reference == value for _, value in entries(ENTRY_POINTS))
     if not (is_own(reference) or registered or (is_limited() and may_import(location))):
         return None
-    found = look_up("results", reference, {}, ENTRY_POINTS, lambda one: _is_below(one, cls))
+    try:
+        found = look_up("results", reference, {}, ENTRY_POINTS, lambda one: _is_below(one, cls))
+    except RedwoodError as error:
+        warnings.warn(f"The class of some results cannot be loaded: {error}", stacklevel=5)
+        return None
     return cast("type[R]", found) if _is_below(found, cls) else None
 
 

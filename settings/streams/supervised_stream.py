@@ -10,7 +10,7 @@ from gymnasium.spaces import Box, Discrete, MultiBinary
 from torch import Tensor
 from typing_extensions import override
 
-from redwood.core.errors import DataError, InvalidOptionError, NotTrainedError
+from redwood.core.errors import DataError, InvalidOptionError, NotApplicableError, NotTrainedError
 from redwood.core.overrides import warn_of_misnamed
 from redwood.core.seeding import derive_seed
 from redwood.core.workers import rank, world_size
@@ -58,7 +58,8 @@ class SupervisedStream(FixedStream):
     A setting with a stream of its own names it as `stream_type`. Such a subclass overrides up to three methods, by
     `super()`. `training_source` decides which labels or samples are shown, `split_into_phases` which samples come when,
     and `batches` how a phase is served. `check_data` refuses data that do not suit it. `result_fields` fills the fields
-    of its own results, `results_of_classes`.
+    of its own results, `results_of_classes`. What changes while a run is trained belongs into `phase_over` and
+    `restore`. A run of such a stream cannot be extended.
 
     Attributes:
         setting: The options.
@@ -98,6 +99,11 @@ class SupervisedStream(FixedStream):
         self.check_data(data)
         self.results_type: type[Results] = self.results_of(data.kind)
         check_results_class(self.results_type)
+        if not issubclass(self.results_type, self.results_of_classes):
+            raise NotApplicableError(
+                f"{name_of_setting(type(setting))} has results of its own for classes, and {data.name} has none; use "
+                "other data, or override results_of in the stream."
+            )
         stream = setting.stream.for_data(data)
         self._in_order = self._keeps_order(stream, data)
         self._tasks = self._cut_into_tasks(stream, data)
@@ -191,7 +197,7 @@ class SupervisedStream(FixedStream):
             )
 
     def _refuse_small_phases(self) -> None:
-        """Raise `InvalidOptionError` if a phase that is trained has fewer samples than there are workers."""
+        """Raise an error if a phase that is trained has no samples, or fewer than there are workers."""
         smallest = min(map(len, self._phases[self._tasks.first_trained - self.first_task :]))
         if not smallest:
             raise DataError(f"A phase of {self._data.name} has no training sample; leave it one at least.")

@@ -163,7 +163,7 @@ class TestClassCreation:
             ((Setting,), {"task_ids": TaskIds.TEST}, "task ids in training announce the boundaries"),
             ((Setting,), {"boundaries": True}, "continuously has no boundaries"),
             ((ContinualSetting,), {"boundaries": True}, "continuously has no boundaries"),
-            ((ContinualSetting,), {"rewards": True}, "labels and rewards are two branches"),
+            ((ContinualSetting,), {"rewards": True}, "labels and rewards are two halves"),
             ((Online,), {"passes": Range(2)}, "no number of passes is at least 2 and at most 1|takes back"),
             ((Distributed,), {"workers": Range(1, 1)}, "takes back the inherited"),
             ((OnlineClassIncrementalSetting,), {"passes": FREE}, "passes=>=1 takes back the inherited =1"),
@@ -230,6 +230,12 @@ class TestDeclared:
     def test_wrong_ones_are_told(self, bases, added, sentence):
         with pytest.raises(TypeError, match=sentence):
             type("Node", bases, {"__module__": __name__}, **added)
+
+    @pytest.mark.parametrize(("name", "words"), [("passes", "no number and no range"), ("stationary", "redwood's own")])
+    def test_names_of_our_own_are_taken(self, name, words, monkeypatch):
+        monkeypatch.setitem(globals(), name, Assumption("something else"))
+        with pytest.raises(TypeError, match=words):
+            type("Node", (ContinualSetting,), {"__module__": __name__}, **{name: True})
 
     def test_two_files_with_one_name(self, monkeypatch):
         other = ModuleType("other")

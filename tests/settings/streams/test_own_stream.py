@@ -2,19 +2,22 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 import torch
 
-from redwood.core.errors import DataError, RedwoodError
+from redwood.core.errors import DataError, NotApplicableError, RedwoodError
+from redwood.core.imports import only
 from redwood.core.schema import ListOf, Number, Spec
 from redwood.engine.terminal import Terminal
 from redwood.experiments.report.tables import print_results
 from redwood.methods.baselines import Random
 from redwood.settings.scores.results import Results, Rows
 from redwood.settings.streams.supervised_stream import SupervisedStream
-from redwood.settings.tree import ClassIncrementalSetting
+from redwood.settings.tree import ClassIncrementalSetting, DomainIncrementalSetting
+from tests.regression import line
 from tests.small_runs import run_here
 
 
@@ -102,6 +105,38 @@ UNKNOWN = dataclass(kw_only=True)(changed(Counted, own_entries={"left": ListOf(N
 def test_results_are_looked_at_before_anything_is_learned(results: type[Results], words: str) -> None:
     with pytest.raises(RedwoodError, match=words):
         setting_with(changed(Thinned, results_of_classes=results)).open_stream()
+
+
+def test_a_picture_that_fails_ends_no_run(tmp_path: Path) -> None:
+    def fails(results: Results, path: Path) -> None:
+        raise ValueError("no ink")
+
+    stream = changed(
+        Thinned, results_of_classes=dataclass(kw_only=True)(changed(Counted, figures=lambda self: {"a.png": fails}))
+    )
+    with pytest.warns(UserWarning, match=r"The picture a\.png was not drawn: ValueError: no ink"):
+        setting_with(stream).apply(Random(), quiet=True, run_dir=str(tmp_path))
+    assert (tmp_path / "results.json").exists() and (tmp_path / "accuracy_matrix.png").exists()
+
+
+def test_results_for_classes_alone_are_refused_for_other_data() -> None:
+    cls = type("Own", (DomainIncrementalSetting,), {"stream_type": Thinned, "__module__": __name__})
+    with pytest.raises(NotApplicableError, match="has results of its own for classes, and line has none; use other"):
+        cls(dataset=line(), nb_tasks=2, passes=1).open_stream()
+
+
+def test_a_class_that_was_defined_again_is_the_last_one() -> None:
+    again = dataclass(kw_only=True)(type("Counted", (Counted,), {"__module__": __name__}))
+    found = Results.from_dict(run_here(setting_with(Thinned), Random()).to_dict())
+    assert type(found) is again and again.__qualname__ == Counted.__qualname__
+
+
+def test_a_class_that_is_gone_leaves_the_results_of_its_base(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = run_here(setting_with(Thinned), Random()).to_dict()
+    content["results"][0] = "/gone/away.py:Counted"
+    with only(None), pytest.warns(UserWarning, match="cannot be loaded|was not loaded"):
+        found = Results.from_dict(content)
+    assert type(found) is Results and found.accuracy_matrix == content["accuracy_matrix"]
 
 
 def test_rows_may_be_counts(capsys: pytest.CaptureFixture[str]) -> None:
