@@ -73,7 +73,8 @@ def _run_copy(arguments: tuple[str, ...], output: Path, cwd: Path, env: dict[str
 
 def content(folder: Path) -> dict[str, bytes | None]:
     """What is in a folder, byte for byte; None stands for a folder inside it."""
-    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+    paths = (path for path in folder.rglob("*") if "__pycache__" not in path.parts)  # Python keeps compiled files there
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in paths}
 
 
 def assert_one_sentence(stderr: str) -> None:
