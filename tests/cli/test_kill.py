@@ -243,7 +243,7 @@ def test_a_scheduler_ends_a_run(tmp_path):
 @pytest.mark.parametrize("who", ["main", "worker", "all"])
 def test_a_scheduler_ends_two_workers(who, tmp_path):
     """By SIGUSR1, which SLURM sends to all processes of a job step; a checkpoint is saved, and one line is told."""
-    arguments = long("--passes", "4", "--workers", "2", "--method", "async_rehearsal", "--quiet")
+    arguments = long("--passes", "20", "--workers", "2", "--method", "async_rehearsal", "--quiet")
     whole = Place(tmp_path / "whole", "fork")
     assert whole.complete(*arguments, "--run_dir", str(whole.run)) == 0, whole.log.read_text()
     place = Place(tmp_path / "stopped", "fork")
