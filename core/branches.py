@@ -59,7 +59,7 @@ class Command(NamedTuple):
 
 @dataclass(frozen=True)
 class Branch:
-    """The entries that a branch adds. A test compares each entry with its class.
+    """The entries that a branch adds. Tests compare those of redwood's own branches with their classes.
 
     Attributes:
         settings: Settings by key, as `module:Name`.

@@ -48,10 +48,9 @@ def _misnamed_methods(cls: type, further: Sequence[str]) -> Iterator[str]:
 def _misnamed_variables(cls: type) -> Iterator[str]:
     """Class variables with a name that is nearly that of an inherited one."""
     known = {name for base in cls.__mro__[1:] for name in _class_variables(base)}
-    written = {name for name, value in vars(cls).items() if isinstance(value, type)} - inspect.get_annotations(
-        cls
-    ).keys()
-    for name in sorted((_class_variables(cls) | written) - known):
+    classes = {name for name, value in vars(cls).items() if isinstance(value, type)}
+    options = inspect.get_annotations(cls).keys()
+    for name in sorted((_class_variables(cls) | (classes - options)) - known):
         close = [] if name.startswith("_") else get_close_matches(name, known, n=1, cutoff=ALIKE)
         if close:
             yield f"{name} is read by nothing; if it is to set {close[0]}"

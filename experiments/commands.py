@@ -57,12 +57,11 @@ def run(argv: list[str]) -> bool:
     with _told_of_file(chosen, in_file):
         if len(selected) == 1:  # training libraries take seconds to import, which a wrong option does not wait for
             options.check_arguments(selected, rest)
-        from redwood.engine.terminal import Terminal
         from redwood.experiments.comparisons import compare as comparison
         from redwood.experiments.launchers.choice import launch_options
         from redwood.experiments.runs import runner
 
-        console, every = Terminal(), "all" in (chosen.setting, chosen.method)
+        console, every = _terminal(), "all" in (chosen.setting, chosen.method)
         for reason in () if every else dict.fromkeys(reasons):
             console.print(f"left out: {reason}", soft_wrap=True, markup=False, highlight=False)
         if len(selected) > 1 or chosen.seeds > 1 or chosen.class_orders is not None or every:
@@ -103,13 +102,12 @@ def sweep(argv: list[str]) -> bool:
     options.refuse_taken(selected[0], {"trials", "protocol", "objectives"}, "sweep")
     with _told_of_file(chosen, in_file):
         options.check_arguments(selected, rest)
-        from redwood.engine.terminal import Terminal
         from redwood.experiments.launchers.choice import launch_options
         from redwood.experiments.sweeps.sweep import Wanted, start_sweep
 
         what = (chosen.space, chosen.trials, chosen.protocol, chosen.objectives)
         wanted = Wanted(*what, chosen.seeds, chosen.class_orders, chosen.trust)
-        return start_sweep(selected[0], rest, wanted, Terminal(), launch_options(chosen), table=chosen.table)
+        return start_sweep(selected[0], rest, wanted, _terminal(), launch_options(chosen), table=chosen.table)
 
 
 def _with_file(argv: list[str], parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, list[str], Sequence[str]]:
@@ -162,6 +160,13 @@ def _check_names(chosen: argparse.Namespace, rest: list[str]) -> None:
         _tell_imports(rest)
 
 
+def _terminal() -> Any:
+    """Return a `Terminal`; rich is imported once there is something to print."""
+    from redwood.engine.terminal import Terminal
+
+    return Terminal()
+
+
 def _tell_imports(rest: list[str]) -> None:
     """Print the first line of a run, as its libraries take seconds to import."""
     number = os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or "0"  # torchrun and SLURM start several
@@ -198,7 +203,6 @@ def resume(argv: list[str]) -> bool:
     known = {f"--{name}": argparse.Action([], name, nargs="*") for name in MAY_BE_GIVEN}
     arguments.refuse_unknown(changes, known | parser._option_string_actions, "the command resume")
     _tell_imports(changes)
-    from redwood.engine.terminal import Terminal
     from redwood.experiments.bench import run as benches
     from redwood.experiments.bench import suite
     from redwood.experiments.comparisons import compare as comparison
@@ -208,7 +212,7 @@ def resume(argv: list[str]) -> bool:
     from redwood.experiments.sweeps import plan as sweep_plan
     from redwood.experiments.sweeps import sweep as sweeps
 
-    folder, trusted, console = given.folder, given.trust, Terminal()
+    folder, trusted, console = given.folder, given.trust, _terminal()
     what, takes = "a run", MAY_BE_GIVEN
     if suite.is_bench(folder):
         what, takes = "a bench", frozenset({"jobs", "compare"})
@@ -288,10 +292,9 @@ def report(argv: list[str]) -> None:
     parser.add_argument("--out", type=Path, metavar="FILE", help="the page (default: report.html in the folder)")
     parser.add_argument("--trust", action="store_true", help="run the code that the folders name, of results")
     given = parser.read(argv)
-    from redwood.engine.terminal import Terminal
     from redwood.experiments import reporting
 
-    reporting.report(given.folders, given.out, Terminal())
+    reporting.report(given.folders, given.out, _terminal())
 
 
 def bench(argv: list[str]) -> bool:
@@ -305,10 +308,9 @@ def bench(argv: list[str]) -> bool:
     parser.add_argument("--compare", metavar="DIR", help="compare scores and speed with an earlier bench")
     parser.add_argument("--trust", action="store_true", help="run the code that the suite names")
     given = parser.read(argv)
-    from redwood.engine.terminal import Terminal
     from redwood.experiments.bench import run as benches
 
-    return benches.bench(console=Terminal(), **vars(given))
+    return benches.bench(console=_terminal(), **vars(given))
 
 
 def show(argv: list[str]) -> None:

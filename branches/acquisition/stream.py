@@ -53,7 +53,6 @@ class AcquisitionStream(SupervisedStream):
 
     @override
     def split_into_phases(self) -> tuple[list[Entries], list[HeldOut]]:
-        super().split_into_phases()  # checks the workers
         self._refuse_too_little_data()
         train, held_out = self._bought(0)
         n_phases = self.setting.rounds + 1
@@ -190,7 +189,9 @@ class AcquisitionStream(SupervisedStream):
         if index == self.setting.rounds:
             return {"losses": losses, "bought": []}
         answer = method.acquire(self._offer(index)) if isinstance(method, Buys) else None
-        self._buy(gather_objects(answer)[0], method.reference())
+        # Whatever can be gone through is sent as a list: a generator, for one, cannot be sent.
+        listed = list(answer) if isinstance(answer, Iterable) else answer
+        self._buy(gather_objects(listed)[0], method.reference())
         return {"losses": losses, "bought": self._purchases[index]}
 
     def _buy(self, answer: Iterable[object] | None, method: str) -> None:

@@ -64,8 +64,9 @@ def draw_run(results: Results, folder: Path) -> None:
     if isinstance(results, MultiLabelResults):
         drawn["label_groups.png"] = plot_label_groups
     own = results.figures()
-    for name in drawn.keys() - own.keys():
-        drawn[name](results, folder / name)
+    for name, draw in drawn.items():
+        if name not in own:
+            draw(results, folder / name)
     _draw_own(results, own, folder)
     timeline = (results.cost.rehearsal or {}).get("timeline", ())
     if any(name == "step" for name, _, _ in timeline):

@@ -3,38 +3,30 @@
 import math
 import os
 import platform
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self, TypeVar, cast
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from redwood.core.branches import entries
-from redwood.core.errors import DataError, RedwoodError
+from redwood.core.errors import DataError
 from redwood.core.files import plain, read_json, write_json
-from redwood.core.imports import is_limited, is_own, may_import
 from redwood.core.overrides import warn_of_misnamed
 from redwood.core.parts import flat
-from redwood.core.registry import look_up, reference_of
 from redwood.core.schema import Spec
 from redwood.settings.scores import metrics
 from redwood.settings.scores.cost import USES, Cost
 from redwood.settings.scores.learning_curve import learning_curve_area
 from redwood.settings.scores.measure import ACCURACY, RMSE, Measure
+from redwood.settings.scores.results_class import CLASSES_KEY, class_for, references_of
 from redwood.settings.scores.results_schema import check_results
 from redwood.settings.scores.slices import SliceScores
 
 _OF_ALL = ("metrics", "cost", "versions", "config")
 _OPTIONAL = ("phase_tasks", "learning_curves", "slices", "class_names", "task_names")
-
-R = TypeVar("R", bound="Results")
-
-CLASSES_KEY = "results"  # in a file: the class of the results, then its bases up to the first of redwood's
-ENTRY_POINTS = "redwood.results"  # branches and other packages name the classes of their results under this name
 
 
 class Rows(NamedTuple):
@@ -261,7 +253,7 @@ class Results:
     def to_dict(self) -> dict[str, Any]:
         """Return the content of `results.json`: plain numbers, strings, lists and dictionaries."""
         return {
-            **({} if type(self) is Results else {CLASSES_KEY: _references(type(self))}),
+            **({} if type(self) is Results else {CLASSES_KEY: references_of(type(self))}),
             "setting": self.setting,
             "method": self.method,
             "dataset": self.dataset,
@@ -312,7 +304,7 @@ class Results:
             DataError: If a key is missing, unknown, or has a value of the wrong type.
         """
         if isinstance(data, dict):
-            cls, data = _class_for(data, cls)
+            cls, data = class_for(data, cls)
         keys, optional = cls.keys(), cls.optional_keys()
         matrix, online = f"{cls.measure.key}_matrix", cls.measure.online_key
         if not isinstance(data, dict) or data.keys() - optional != set(keys):
@@ -321,7 +313,7 @@ class Results:
         check_results(data, cls.measure, {**cls.own_entries, **cls.optional_entries}, Cost, USES)
         try:
             order = [int(task) for task in data["phase_tasks"]] if "phase_tasks" in data else None
-            results = cls(
+            results: Self = cls(
                 setting=data["setting"],
                 method=data["method"],
                 dataset=data["dataset"],
@@ -417,27 +409,6 @@ class RegressionResults(Results):
         return metrics.online_rmse(self.online_curve)
 
 
-def check_results_class(cls: type[Results]) -> None:
-    """Raise `RedwoodError` unless results of a user's class can be made, written and read."""
-    if cls.__module__.startswith("redwood."):
-        return
-    if "__dataclass_fields__" not in vars(cls):
-        raise RedwoodError(f"{cls.__name__} is no dataclass; put @dataclass(kw_only=True) above it.")
-    written = {*cls.own_entries, *cls.optional_entries}
-    for f in fields(cls):
-        if f.name in Results.__dataclass_fields__ or not f.init:
-            continue
-        if f.default is MISSING and f.default_factory is MISSING:
-            raise RedwoodError(f"{cls.__name__}.{f.name} has no default; give it one: a file may lack it.")
-        if f.name not in written:
-            raise RedwoodError(
-                f"{cls.__name__}.{f.name} would not be written; name it in own_entries, and what it holds."
-            )
-    for name in written:
-        if not hasattr(cls, name) and name not in {f.name for f in fields(cls)}:
-            raise RedwoodError(f"{cls.__name__}.own_entries names {name}, which the class does not have; add it.")
-
-
 def mean_and_std(results: Sequence[Results]) -> dict[str, tuple[float, float] | None]:
     """Return mean and sample standard deviation (n - 1 in the denominator) over runs, for each of their metrics.
 
@@ -460,64 +431,6 @@ def mean_and_std(results: Sequence[Results]) -> dict[str, tuple[float, float] | 
         deviation = float(np.std(known, ddof=1)) if len(known) > 1 else 0.0
         summary[name] = (float(np.mean(known)), deviation) if len(known) == len(values) else None
     return summary
-
-
-def _references(cls: type) -> list[str]:
-    """The class, and its bases up to the first of redwood's trunk or branches, as references."""
-    own = next(number for number, base in enumerate(cls.__mro__) if base.__module__.startswith("redwood."))
-    return [reference_of(base, {}) for base in cls.__mro__[: own + 1]]
-
-
-def _class_for(content: dict[str, Any], cls: type[R]) -> tuple[type[R], dict[str, Any]]:
-    """The class of the results in a file, `cls` or a subclass, and the entries that it knows.
-
-    Where the class is code of a user that must not be run, it is the nearest of its bases; a warning tells that.
-
-    Raises:
-        DataError: If the file names no class of results.
-    """
-    references = content.get(CLASSES_KEY, [reference_of(cls, {})])
-    if not isinstance(references, list) or not all(isinstance(reference, str) for reference in references):
-        raise DataError(f"The entry {CLASSES_KEY} has to be a list of classes; pass what redwood wrote.")
-    found = next((known for reference in references if (known := _loaded(reference, cls)) is not None), None)
-    if found is None:
-        raise DataError(f"They are of {', '.join(references)}, which is no {cls.__name__}; pass what redwood wrote.")
-    if reference_of(found, {}) == references[0]:
-        return found, content
-    warnings.warn(
-        f"{references[0]} was not loaded, so that its own entries are left out; add --trust, import it first, or let "
-        f"its package name it as an entry point of {ENTRY_POINTS}.",
-        stacklevel=4,
-    )
-    allowed = {*found.keys(), *found.optional_keys()}
-    return found, {name: value for name, value in content.items() if name in allowed}
-
-
-def _loaded(reference: str, cls: type[R]) -> type[R] | None:
-    """Return the class below `cls` that a reference names; None if there is none, or it must not be imported."""
-    known = [known for known in _below(cls) if reference_of(known, {}) == reference]
-    if known:
-        return known[-1]  # a notebook may have defined it again
-    location = reference.rpartition(":")[0]
-    registered = any(reference == value for _, value in entries(ENTRY_POINTS))
-    if not (is_own(reference) or registered or (is_limited() and may_import(location))):
-        return None
-    try:
-        found = look_up("results", reference, {}, ENTRY_POINTS, lambda one: _is_below(one, cls))
-    except RedwoodError as error:
-        warnings.warn(f"The class of some results cannot be loaded: {error}", stacklevel=5)
-        return None
-    return cast("type[R]", found) if _is_below(found, cls) else None
-
-
-def _below(cls: type[R]) -> Iterator[type[R]]:
-    yield cls
-    for subclass in cls.__subclasses__():
-        yield from _below(subclass)
-
-
-def _is_below(found: object, cls: type) -> bool:
-    return isinstance(found, type) and issubclass(found, cls)
 
 
 def _mean_of_known(row: Sequence[float | None]) -> float | None:

@@ -26,7 +26,8 @@ from redwood.settings.scores.label_evaluation import LabelEvaluation
 from redwood.settings.scores.label_sets import label_groups
 from redwood.settings.scores.learning_curve import LearningCurve, check_lca
 from redwood.settings.scores.multi_label_results import MultiLabelResults
-from redwood.settings.scores.results import RegressionResults, Results, check_results_class
+from redwood.settings.scores.results import RegressionResults, Results
+from redwood.settings.scores.results_class import check_results_class
 from redwood.settings.scores.slices import slicing_of
 from redwood.settings.scores.task_scores import Scores
 from redwood.settings.streams.batches import BatchSequence, Source

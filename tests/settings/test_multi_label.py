@@ -365,8 +365,12 @@ class TestOtherNodes:
         assert one_sentence(told.value)
 
     def test_labels_on_request(self):
-        results = run_here(label_setting("label_budget", query_rule="core_set"), Finetune())
-        assert isinstance(results, MultiLabelResults)
+        for tested in ("all", "none"):
+            results = run_here(label_setting("label_budget", query_rule="core_set", eval_tasks=tested), Finetune())
+            assert isinstance(results, MultiLabelResults)
+            assert len(results.label_scores) == (len(results.labels_used) if tested == "all" else 0)
+            found = Results.from_dict(results.to_dict())
+            assert type(found) is type(results) and found.to_dict() == results.to_dict()
 
     def test_clients_are_skewed_by_classes_and_so_refused(self):
         with pytest.raises(RedwoodError, match="do not have one class each"):

@@ -11,6 +11,7 @@ import torch
 from redwood.branches.acquisition.offer import InvalidPurchaseError, Offer
 from redwood.branches.acquisition.setting import AcquisitionSetting
 from redwood.core.errors import InvalidOptionError, NotApplicableError
+from redwood.core.workers import rank
 from redwood.methods import Finetune
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.scores.results import Results
@@ -30,6 +31,14 @@ class Buyer(Recorder):
     def acquire(self, offer: Offer) -> Iterable[int] | None:
         self.offers = [*getattr(self, "offers", []), offer]
         return self.buys[offer.round] if self.buys else None
+
+
+@dataclass
+class Disagrees(Buyer):
+    """Buys more on the second worker; the answer is a generator."""
+
+    def acquire(self, offer: Offer) -> Iterable[int]:
+        return (1 + rank() for _ in offer.names)
 
 
 def small(**options):
@@ -144,6 +153,7 @@ class TestCheating:
             ([[8, 5, 0, 0, 0, 0]], "spends 13 in round 0, but 12 of the budget"),
             ([[8, 4, 0, 0, 0, 0], [0, 1, 0, 0, 0, 0]], "spends 1 in round 1, but 0 of the budget"),
             ([[1, 0]], "for each of the 6 slices"),
+            ([5], "returned no numbers"),
         ],
     )
     def test_purchases_above_what_there_is(self, buys, words):
@@ -165,6 +175,8 @@ class TestWorkers:
         outcomes = two_workers.run(run_here, small_setting("acquisition", workers=2), Finetune())
         assert outcomes[0].purchases == outcomes[1].purchases
         assert outcomes[0].accuracy_matrix == outcomes[1].accuracy_matrix
+        outcomes = two_workers.run(run_here, small(workers=2), Disagrees())
+        assert [outcome.purchases for outcome in outcomes] == [[[1] * 6] * 2] * 2
 
 
 class TestFiles:

@@ -78,6 +78,8 @@ class TestSimplePurchases:
         ([-1, 0, 0], r"returned \[-1, 0, 0\]"),
         ([0.5, 0, 0], r"returned \[0.5, 0, 0\]"),
         ([float("nan"), 0, 0], "returned"),
+        ([float("inf"), 0, 0], "returned"),
+        (5, "returned no numbers"),
         ([1, 1], "for each of the 3 slices"),
         (["many", 0, 0], "returned no numbers"),
         ([None, 0, 0], "returned no numbers"),
