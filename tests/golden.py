@@ -4,8 +4,9 @@
     python -m tests.golden compare [NAME ...] repeat runs, all by default; exit code 1 if one differs
     python -m tests.golden record [NAME ...]  write runs, all by default, into the recording
 
-NAME is any part of the name of a run. Floating-point results depend on the build of torch and on the processor, so
-each pair of these has its own recording in tests/golden_runs. To compare with a commit of your own, record there first.
+NAME is any part of the name of a run. Floating-point results depend on the build of torch and on the model of the
+processor, so each pair of these has its own recording in tests/golden_runs. Record on your own machine at the commit
+that you want to compare with.
 """
 
 import argparse
@@ -13,13 +14,14 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from redwood.methods import METHODS, get_method
 from redwood.methods.base import Method
@@ -41,7 +43,33 @@ ON_TWO_WORKERS = ("async_rehearsal", "rehearsal", "finetune")
 
 def recording_file() -> Path:
     """The recording for this build of torch and this processor, whether it exists or not."""
-    return FOLDER / f"torch-{torch.__version__}-{torch.backends.cpu.get_cpu_capability()}.json"
+    return FOLDER / f"torch-{torch.__version__}-{torch.backends.cpu.get_cpu_capability()}-{arithmetic()}.json"
+
+
+@cache
+def arithmetic() -> str:
+    """A hash of how this processor rounds: the libraries below torch choose their kernels by its model."""
+    random = torch.Generator().manual_seed(0)
+
+    def numbers(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=random)
+
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        square = numbers(64, 64)
+        results = [
+            F.linear(numbers(32, 64), numbers(100, 64), numbers(100)),
+            numbers(300, 200) @ numbers(200),
+            torch.bmm(numbers(8, 30, 40), numbers(8, 40, 20)),
+            F.conv2d(numbers(32, 16, 8, 8), numbers(32, 16, 3, 3), padding=1),
+            F.log_softmax(numbers(64, 100), dim=1),
+            torch.linalg.inv(square),
+            torch.linalg.eigvalsh(square @ square.T),
+        ]
+        return digest(results)[:8]
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 def recorded() -> dict[str, list[Outcome]]:

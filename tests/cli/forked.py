@@ -4,6 +4,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from multiprocessing import process
 from multiprocessing.util import _exit_function  # type: ignore[attr-defined]
 from pathlib import Path
 
@@ -23,17 +24,23 @@ def start_forked(arguments: tuple[str, ...], log: Path, prepare: Callable[[], ob
         return child
     status = 1
     try:
-        os.setsid()
-        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        for descriptor in (1, 2):
-            os.dup2(output, descriptor)
-        sys.stdout, sys.stderr = (os.fdopen(descriptor, "w", closefd=False) for descriptor in (1, 2))
-        prepare()
-        status = main(list(arguments))
+        try:
+            os.setsid()
+            vars(process)["_children"] = set()  # those of the copied process: this one cannot wait for them
+            output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            for descriptor in (1, 2):
+                os.dup2(output, descriptor)
+            sys.stdout, sys.stderr = (os.fdopen(descriptor, "w", closefd=False) for descriptor in (1, 2))
+            prepare()
+            status = main(list(arguments))
+        finally:
+            _exit_function()  # as at the end of a process that is no copy: it removes temporary files
     except BaseException:
         traceback.print_exc()
+        status = 1
     finally:
-        _exit_function()  # as at the end of a process that is no copy: it removes temporary files
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            os._exit(status)  # whatever happens: a copy that goes on would run the tests that come next
