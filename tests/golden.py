@@ -261,6 +261,7 @@ def main(arguments: list[str]) -> int:
             now[name] = runs[name]()
     if chosen.command == "record":
         lines = [f" {json.dumps(name)}: {json.dumps(found)}" for name, found in (before | now).items()]
+        FOLDER.mkdir(exist_ok=True)
         recording_file().write_text("{\n" + ",\n".join(lines) + "\n}\n")
         return 0
     found = {name: difference(before[name], now[name]) if name in before else "not recorded" for name in wanted}
