@@ -7,14 +7,14 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import ClassVar
 
 from typing_extensions import override
 
 from redwood.branches.modular.modular_network import Candidate
+from redwood.branches.modular.path_search import PathSearch
+from redwood.branches.modular.retrieval import Retrieval
 from redwood.branches.modular.selection import HeldOutScores, deepest_reuse
 from redwood.branches.modular.sources import Source
-from redwood.branches.modular.stochastic_search import StochasticSearch
 from redwood.branches.modular.task import PhaseClasses, TaskSamples
 from redwood.core.checks import check_choice, check_range
 from redwood.core.errors import InvalidOptionError
@@ -22,10 +22,13 @@ from redwood.core.workers import rank
 from redwood.settings.supervised import SupervisedSetting
 
 SEARCHES = ("deterministic", "stochastic")
+# Networks that the modules of one path of `composable` may come from.
+N_SOURCES = 2
+NOT_REUSED = "No module was reused: each task has a network of its own. Its tasks may not be related."
 
 
 @dataclass
-class MNTDP(StochasticSearch):
+class MNTDP(PathSearch):
     """Take over the first modules of the most related network, and train new ones behind them; a search says how many.
 
     The deterministic search trains a candidate for each number k of modules taken over, from none up to all (figure 2),
@@ -36,11 +39,16 @@ class MNTDP(StochasticSearch):
     nothing is forgotten.
     """
 
+    neighbours: int = 5  # nearest neighbours that vote on which network is related to a task
+    retrieve: int = 0  # networks that retrieval looks at: those with the most similar inputs (0: all)
+    margin: float = 0.03  # by how much the expected error may be larger, for modules to be taken over
     search: str = "deterministic"  # deterministic: train all candidates; stochastic: draw one path a step
     confidence: float = 0.9  # share of bootstrap draws in which the error of reuse has to stay within --margin
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_range(self, "neighbours", 1)
+        check_range(self, "retrieve", 0)
         check_choice(self, "search", SEARCHES)
         check_range(self, "margin", 0, 1)
         check_range(self, "confidence", 0, 1)
@@ -53,51 +61,94 @@ class MNTDP(StochasticSearch):
     @override
     def configure(self, setting: SupervisedSetting) -> None:
         super().configure(setting)
-        if self.n_modules == 1 and rank() == 0:
-            warnings.warn(
-                f"--model {self.model_name()} cannot be cut into modules, so it is taken over whole or not at all; "
-                "choose a chain of parts, such as mlp, simple_cnn or slim_resnet18.",
-                stacklevel=2,
-            )
+        self.retrieval = Retrieval(self.store, self.new_modules, self.flops, self.neighbours, self.retrieve)
+        warn_of_whole_networks(self)
 
     @override
     def propose(self, samples: TaskSamples, classes: PhaseClasses) -> list[Candidate]:
-        sources = self.most_related(samples, classes, competitor=False, n=self.n_sources)
-        if self.search == "stochastic" and sources and len(sources[0].modules) > 1 and samples.n_held_out:
-            return self.explore(sources, classes)
-        reusing = [prefixes(source, with_head=self.fits_head(source, classes)) for source in sources]
-        return [Candidate(), *chain.from_iterable(reusing)]
+        sources = self.retrieval.most_related(samples, classes, competitor=False, n=1)
+        return candidates_of(self, sources, samples, classes, draws=self.search == "stochastic")
 
     @override
     def choose(self, candidates: Sequence[Candidate], scores: HeldOutScores) -> int:
-        reused = [len(one.frozen) for one in candidates]
-        return deepest_reuse(scores.errors, reused, self.margin, self.confidence, self.setting.seed)
+        return deepest_reuse(scores.errors, reused(candidates), self.margin, self.confidence, self.setting.seed)
 
     @override
     def never_acted(self) -> str | None:
-        if not any(path["reused"] for path in self.paths):
-            return "No module was reused: each task has a network of its own. Its tasks may not be related."
-        return super().never_acted()
+        return super().never_acted() if any(path["reused"] for path in self.paths) else NOT_REUSED
 
 
 @dataclass
-class Composable(MNTDP):
-    """Draw the modules of each depth from several related networks, or new ones, by the stochastic search.
+class Composable(PathSearch):
+    """Draw the modules of each depth from several related networks, or new ones, by the stochastic search of `mntdp`.
 
     The modules of one path may so come from several earlier networks: a composable mixture, gated by the task.
     """
 
-    n_sources: ClassVar[int] = 2
-
-    search: str = "stochastic"  # stochastic alone: there are too many mixed paths to train all
+    neighbours: int = 5  # nearest neighbours that vote on which network is related to a task
+    retrieve: int = 0  # networks that retrieval looks at: those with the most similar inputs (0: all)
+    margin: float = 0.03  # by how much the expected error may be larger, for modules to be taken over
+    confidence: float = 0.9  # share of bootstrap draws in which the error of reuse has to stay within --margin
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.search != "stochastic":
+        check_range(self, "neighbours", 1)
+        check_range(self, "retrieve", 0)
+        check_range(self, "margin", 0, 1)
+        check_range(self, "confidence", 0, 1)
+        if self.tries > 1:
             raise InvalidOptionError(
-                f"--search {self.search} trains all candidates, and paths of several networks are too many for that; "
-                "use --search stochastic."
+                f"--tries {self.tries} does not go with composable, which draws paths of one network; leave it out."
             )
+
+    @override
+    def configure(self, setting: SupervisedSetting) -> None:
+        super().configure(setting)
+        self.retrieval = Retrieval(self.store, self.new_modules, self.flops, self.neighbours, self.retrieve)
+        warn_of_whole_networks(self)
+
+    @override
+    def propose(self, samples: TaskSamples, classes: PhaseClasses) -> list[Candidate]:
+        sources = self.retrieval.most_related(samples, classes, competitor=False, n=N_SOURCES)
+        return candidates_of(self, sources, samples, classes, draws=True)
+
+    @override
+    def choose(self, candidates: Sequence[Candidate], scores: HeldOutScores) -> int:
+        return deepest_reuse(scores.errors, reused(candidates), self.margin, self.confidence, self.setting.seed)
+
+    @override
+    def never_acted(self) -> str | None:
+        return super().never_acted() if any(path["reused"] for path in self.paths) else NOT_REUSED
+
+
+def candidates_of(
+    method: MNTDP | Composable,
+    sources: Sequence[Source],
+    samples: TaskSamples,
+    classes: PhaseClasses,
+    *,
+    draws: bool,
+) -> list[Candidate]:
+    """A candidate of new modules, and those that take over modules of the sources; with `draws` paths are drawn."""
+    if draws and sources and len(sources[0].modules) > 1 and samples.n_held_out:
+        return method.explore(sources, classes, method.margin)
+    reusing = [prefixes(source, with_head=method.fits_head(source, classes)) for source in sources]
+    return [Candidate(), *chain.from_iterable(reusing)]
+
+
+def reused(candidates: Sequence[Candidate]) -> list[int]:
+    """Number of modules that each candidate takes over."""
+    return [len(one.frozen) for one in candidates]
+
+
+def warn_of_whole_networks(method: PathSearch) -> None:
+    """Warn of a network that cannot be cut into modules."""
+    if method.n_modules == 1 and rank() == 0:
+        warnings.warn(
+            f"--model {method.model_name()} cannot be cut into modules, so it is taken over whole or not at all; "
+            "choose a chain of parts, such as mlp, simple_cnn or slim_resnet18.",
+            stacklevel=3,
+        )
 
 
 def prefixes(source: Source, *, with_head: bool) -> list[Candidate]:

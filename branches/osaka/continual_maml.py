@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 from typing_extensions import override
 
 from redwood.branches.osaka.inner_loop import Weights
-from redwood.branches.osaka.maml import MetaLearner
+from redwood.branches.osaka.maml import MAML
 from redwood.core.checks import check_range
 from redwood.methods.training.step import Step
 from redwood.settings.supervised import SupervisedSetting
@@ -18,7 +18,7 @@ FEWEST_SPLIT = 4  # samples that can be split in two: batch normalisation needs 
 
 
 @dataclass
-class ContinualMAML(MetaLearner):
+class ContinualMAML(MAML):
     """Go on learning the slow weights in the stream: each batch tests what the batch before it has adapted.
 
     Three parts are options, each off at 0:

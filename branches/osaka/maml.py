@@ -1,6 +1,5 @@
 """MAML and ANIL: weights are meta-learned before the stream; in the stream each labelled batch adapts them anew."""
 
-from abc import abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -25,8 +24,11 @@ from redwood.settings.supervised import SupervisedSetting
 
 
 @dataclass
-class MetaLearner(LightningMethod):
-    """Predict with fast weights, which a few gradient steps on labelled samples have made of slow weights.
+class MAML(LightningMethod):
+    """Meta-learn before the stream (Finn et al., 2017, Algorithm 2); then adapt the frozen weights to each batch anew.
+
+    The baseline `MAML` of Caccia et al. (2020), "Online Fast Adaptation and Knowledge Accumulation". Predictions come
+    from fast weights, which a few gradient steps on labelled samples have made of slow weights.
 
     In pre-training, each batch is an episode: the support set adapts the slow weights. The loss of the query set is
     minimised over the slow weights and over the step sizes of the adaptation.
@@ -114,9 +116,12 @@ class MetaLearner(LightningMethod):
         """The loss (scalar) of the fast weights, before they learn of these labels."""
         return self.meta.loss(self.meta.slow_weights() | self.fast, x, y)
 
-    @abstractmethod
     def stream_loss(self, step: Step) -> Tensor:
         """Learn from a batch of the stream: set the fast weights; return the loss for the slow weights, or `held`."""
+        x, y, _ = step.batch
+        before = self.loss_now(x, y)
+        self.fast = self.adapt(self.meta.slow_weights(), x, y)
+        return self.held(before)
 
     @staticmethod
     def held(loss: Tensor) -> Tensor:
@@ -127,21 +132,6 @@ class MetaLearner(LightningMethod):
     def forward(self, x: Tensor, task_id: Tensor | None) -> Tensor:
         scores: Tensor = functional_call(self.meta.body, self.fast, (x,))
         return scores
-
-
-@dataclass
-class MAML(MetaLearner):
-    """Meta-learn before the stream (Finn et al., 2017, Algorithm 2); then adapt the frozen weights to each batch anew.
-
-    The baseline `MAML` of Caccia et al. (2020), "Online Fast Adaptation and Knowledge Accumulation".
-    """
-
-    @override
-    def stream_loss(self, step: Step) -> Tensor:
-        x, y, _ = step.batch
-        before = self.loss_now(x, y)
-        self.fast = self.adapt(self.meta.slow_weights(), x, y)
-        return self.held(before)
 
     @override
     def never_acted(self) -> str | None:

@@ -74,5 +74,5 @@ class TestComposable:
         assert mixed > 0
 
     def test_trains_no_path_of_its_own_for_each_mixture(self):
-        with pytest.raises(InvalidOptionError, match=r"--search deterministic.*--search stochastic"):
-            Composable(search="deterministic")
+        with pytest.raises(InvalidOptionError, match=r"--tries 2 does not go with composable"):
+            Composable(tries=2)
