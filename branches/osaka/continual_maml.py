@@ -138,3 +138,7 @@ class ContinualMAML(MAML):
 
     def _optimizer(self) -> Optimizer:
         return self.module.trainer.optimizers[0]
+
+    @override
+    def never_acted(self) -> None:
+        """It acts without pre-training, too: the stream itself teaches the slow weights."""
