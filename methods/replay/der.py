@@ -22,12 +22,10 @@ def distance_to_stored(outputs: Tensor, step: Step) -> Tensor:
         step: With samples replayed.
     """
     assert step.replayed is not None
-    n = step.replayed.n_first
-    rows, stored = slice(step.n_incoming, step.n_incoming + n), step.replayed.rows["logits"][:n]
-    found = outputs[rows]
+    found, stored = outputs[step.first_draw], step.replayed.rows["logits"][: step.replayed.n_first]
     if step.weights is None:
         return F.mse_loss(found, stored)
-    return (step.weights[rows] * F.mse_loss(found, stored, reduction="none").mean(1)).mean()
+    return (step.weights[step.first_draw] * F.mse_loss(found, stored, reduction="none").mean(1)).mean()
 
 
 def outputs_to_store(outputs: Tensor) -> Tensor:
@@ -97,9 +95,8 @@ class DERpp(Rehearsal):
 
     @override
     def loss(self, step: Step) -> Tensor:
-        losses, n = step.weigh(self.losses(step)), step.n_incoming
-        again = losses[n + (step.replayed.n_first if step.replayed else 0) :]
-        loss = losses[:n].mean()
+        losses = step.weigh(self.losses(step))
+        loss, again = losses[: step.n_incoming].mean(), losses[step.first_draw.stop :]
         if step.replayed is not None:
             loss = loss + self.alpha * distance_to_stored(self.outputs(step), step)
         if len(again):

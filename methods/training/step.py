@@ -120,6 +120,14 @@ class Step:
         """Number of incoming samples b."""
         return len(self.incoming.y)
 
+    @property
+    def first_draw(self) -> slice:
+        """Where in `batch` the samples of the first draw are; an empty place behind the incoming ones without replay."""
+        if self.replayed is None:
+            return slice(self.n_incoming, self.n_incoming)
+        start = self.replayed_rows.start
+        return slice(start, start + self.replayed.n_first)
+
     def join(self, replayed: Replayed) -> slice:
         """Train on these samples, too: they follow those of `batch`. Returns where they are; their weight is 1."""
         batch, rows = self.batch, replayed.rows
