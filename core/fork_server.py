@@ -1,16 +1,19 @@
 """Start processes as copies of a server process that has imported the libraries: within a tenth of a second.
 
 The server computes nothing, opens no device and has no threads of its own. It ends with the process that started it.
-This module imports nothing heavy.
+This module imports nothing heavy. It builds on private parts of multiprocessing, in the versions of Python that
+`TESTED` names; elsewhere `is_available` says so, and processes have to be started anew.
 """
 
 import io
 import os
 import signal
+import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from multiprocessing import forkserver, popen_forkserver, reduction, spawn, util
+from multiprocessing import forkserver, get_all_start_methods, popen_forkserver, reduction, spawn, util
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerProcess, set_spawning_popen
 from pathlib import Path
@@ -28,6 +31,21 @@ _FIRST = "redwood.core.server_start"
 _SOCKETS = "REDWOOD_SERVER_SOCKETS"  # where the server's socket lies, for `server_start`
 _TRIES = 3
 _POLL_S = 0.05
+TESTED = ((3, 11), (3, 12), (3, 13))  # versions of Python
+
+
+def is_available() -> bool:
+    """Return whether this system and this version of Python have such a server; warn of a version that has not."""
+    if "forkserver" not in get_all_start_methods():
+        return False
+    if sys.version_info[:2] not in TESTED:
+        warnings.warn(
+            f"Processes cannot be copied under Python {sys.version_info[0]}.{sys.version_info[1]}, only under 3.11 to "
+            "3.13; each one imports the libraries anew, which takes seconds.",
+            stacklevel=2,
+        )
+        return False
+    return True
 
 
 class ForkServerError(RedwoodError):

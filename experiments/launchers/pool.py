@@ -12,7 +12,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Self
 
 from redwood.core.child_processes import interrupts_blocked
-from redwood.core.fork_server import Copy, ForkServer
+from redwood.core.fork_server import Copy, ForkServer, is_available
 from redwood.experiments.launchers.jobs import Failure, Job, Outcome, run_job
 from redwood.experiments.launchers.resources import Resources
 from redwood.experiments.launchers.worker import serve
@@ -55,7 +55,7 @@ class Pool:
         self._busy: list[_Process] = []
 
     def __enter__(self) -> Self:
-        if self._resources.on_cpu and "forkserver" in multiprocessing.get_all_start_methods():
+        if self._resources.on_cpu and is_available():
             self._server = ForkServer(PRELOAD, self._variables)
             self._server.ensure_running()  # imports while the first job is prepared
         return self

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from redwood.core.child_processes import end_with_parent
-from redwood.core.fork_server import ForkServer, ForkServerError, accept_signals
+from redwood.core import fork_server
+from redwood.core.fork_server import ForkServer, ForkServerError, accept_signals, is_available
 from tests.cli.command import ROOT, environment
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -180,3 +181,10 @@ def printed(script, *arguments, cwd, **variables):
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, cwd=cwd)
     assert done.stderr == ""
     return done.stdout
+
+
+def test_another_version_of_python_has_none_and_says_so(monkeypatch):
+    assert is_available()
+    monkeypatch.setattr(fork_server, "TESTED", ((3, 9),))
+    with pytest.warns(UserWarning, match="cannot be copied under Python 3"):
+        assert not is_available()

@@ -213,3 +213,12 @@ def test_description_of_an_end():
     assert pool._describe_exit(3) == "exit status 3."
     assert pool._describe_exit(-int(signal.SIGBUS)) == "signal SIGBUS."
     assert pool._describe_exit(-200) == "signal 200."
+
+
+def test_without_a_server_processes_are_started_anew(small_jobs, monkeypatch, tmp_path):
+    """Their parent is this process then, whose threads `run_small` returns."""
+    monkeypatch.setattr(pool, "is_available", lambda: False)
+    with main_module_hidden(), pool.Pool(Resources([None] * 2)) as launcher:
+        assert launcher._server is None
+        outcomes = list(launcher.run([SmallJob("a", tmp_path)], started=lambda job: None))
+    assert [job.name for job, _ in outcomes] == ["a"] and isinstance(outcomes[0][1], list)
