@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from redwood.core.child_processes import end_with_parent
 from redwood.core import fork_server
+from redwood.core.child_processes import end_with_parent
 from redwood.core.fork_server import ForkServer, ForkServerError, accept_signals, is_available
 from tests.cli.command import ROOT, environment
 

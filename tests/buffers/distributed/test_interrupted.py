@@ -1,5 +1,7 @@
 """A buffer whose exchange was interrupted: what is announced and not written must not be trained with."""
 
+import pickle
+
 import pytest
 import torch
 
@@ -67,3 +69,23 @@ def test_alone_nothing_is_interrupted() -> None:
     memory.open()
     assert len(memory.collect()["x"]) == 2
     memory.close()
+
+
+def test_a_copy_by_pickle_draws_what_the_buffer_itself_draws() -> None:
+    memory = opened()
+    memory.add(samples(0))
+    memory.flush()
+    copy = pickle.loads(pickle.dumps(memory))
+    copy.open()
+    assert torch.equal(copy.collect()["x"], memory.collect()["x"])
+    memory.close()
+    copy.close()
+
+
+def test_a_copy_by_pickle_of_a_new_buffer_draws_nothing() -> None:
+    copy = pickle.loads(pickle.dumps(AsyncRehearsalBuffer(20, replay=2)))
+    copy.open()
+    assert copy.collect() is None
+    copy.add(samples(0))
+    assert len(copy.collect()["x"]) == 2
+    copy.close()

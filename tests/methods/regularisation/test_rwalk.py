@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from redwood.core.errors import InvalidOptionError
-from redwood.methods.regularisation.rwalk import RWalk
+from redwood.methods.regularisation.rwalk import RWalk, by_maximum
 from tests.methods.helpers import configured, weights_of
 
 
@@ -69,3 +69,9 @@ def test_importance():
 def test_options_out_of_range(options):
     with pytest.raises(InvalidOptionError, match="has to be at least"):
         RWalk(**options)
+
+
+def test_the_scale_is_the_largest_value_of_all_weights():
+    found = by_maximum({"a": torch.tensor([1.0, 4.0]), "b": torch.tensor([[2.0], [0.0]])})
+    assert found["a"].tolist() == [0.25, 1.0] and found["b"].tolist() == [[0.5], [0.0]]
+    assert by_maximum({"a": torch.zeros(2)})["a"].tolist() == [0, 0]
