@@ -13,6 +13,7 @@ from redwood.core.checks import check_choice, check_range
 from redwood.core.seeding import generator
 from redwood.core.workers import rank
 from redwood.methods.base import Composition
+from redwood.methods.regularisation.importance import SCALES, WeightImportance
 from redwood.methods.regularisation.quadratic_penalty import IMPORTANCE, ONE_IMPORTANCE, Weights
 from redwood.methods.regularisation.sampled_importance import SampledImportance, mean_over_samples
 from redwood.methods.training.heads import log_likelihoods, predicts_label_sets
@@ -33,7 +34,7 @@ def fisher_diagonal(network: nn.Module, log_likelihood: Callable[..., Tensor], *
 
 
 @dataclass
-class EWC(SampledImportance):
+class EWC(WeightImportance):
     """Penalise changes of weights that earlier tasks depend on (equation 3).
 
     In the form `per_task` the penalty is lambda/2 times the sum over tasks k and weights i of `F_ki (w_i - w*_ki)^2`;
@@ -55,8 +56,9 @@ class EWC(SampledImportance):
     multi_label: ClassVar[bool] = True
     brings: ClassVar[frozenset[str]] = IMPORTANCE
     bars: ClassVar[Mapping[str, str]] = ONE_IMPORTANCE
-    purpose: ClassVar[str] = "fisher"
 
+    # mean: divide a task's importances by their mean over all weights, and average them over tasks; none: as the paper
+    importance_scale: str = "mean"
     ewc_lambda: float = 0.5  # strength of the penalty (with importance_scale none, as in the papers: 100 and more)
     ewc_form: str = "online"  # online: one term for all earlier tasks, which decays; per_task: one for each
     ewc_gamma: float = 0.95  # online: share of the importance for earlier tasks that is kept at each task's end
@@ -65,6 +67,7 @@ class EWC(SampledImportance):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_choice(self, "importance_scale", SCALES)
         check_range(self, "ewc_lambda", 0)
         check_choice(self, "ewc_form", ("per_task", "online"))
         check_range(self, "ewc_gamma", 0, 1)
@@ -78,11 +81,15 @@ class EWC(SampledImportance):
 
     @property
     @override
-    def n_aside(self) -> int:
-        return self.fisher_samples
+    def scales_to_mean(self) -> bool:
+        return self.importance_scale == "mean"
 
     @override
+    def make_measure(self) -> SampledImportance:
+        return SampledImportance(self, self.trained_names, self.importance_on, self.fisher_samples, "fisher")
+
     def importance_on(self, x: Tensor, y: Tensor, task_id: Tensor) -> Weights:
+        """Return the importance of each weight on samples (n, ...) of tasks (n,); see `SampledImportance`."""
         labels = y if self.fisher_labels == "given" else self._sampled_labels(x, task_id)
 
         def log_likelihood(weights: Weights, one: Tensor, label: Tensor, task: Tensor) -> Tensor:

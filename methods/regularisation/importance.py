@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from redwood.methods.lightning import LightningMethod
+from redwood.methods.regularisation.measure import Measure
 from redwood.methods.regularisation.quadratic_penalty import QuadraticPenalty, Weights, mean_of
 from redwood.methods.training.step import Step
 from redwood.settings.supervised import SupervisedSetting
@@ -21,9 +22,10 @@ SCALES = ("mean", "none")  # of the option importance_scale
 class WeightImportance(QuadraticPenalty, LightningMethod):
     """Add a quadratic penalty on each weight to the loss; its curvature is the weight's importance to earlier tasks.
 
-    A subclass measures `importance` for the task that is over, and gives the `strength` of the penalty.
+    A subclass gives the `strength` of the penalty, and makes the `measure` of the importance.
 
     Attributes:
+        measure: Measures the importance of weights for the task in training.
         unit: Divides the curvature. It is 1, or the mean of the curvature if `scales_to_mean`.
     """
 
@@ -34,15 +36,44 @@ class WeightImportance(QuadraticPenalty, LightningMethod):
         self.start_penalty()
         super().configure(setting)
         self.unit = self.add_state("unit", 1.0)
+        self.measure = self.add_state("measure", self.make_measure(), buffer=True)
 
     @abstractmethod
+    def make_measure(self) -> Measure:
+        """Make the measure of the importance; the network exists."""
+
     def importance(self) -> Weights:
         """Return the importance of each weight for the finished task, at least 0; equal on all workers."""
+        return self.measure.importance()
+
+    @override
+    def on_task_start(self, task_id: int | None) -> None:
+        super().on_task_start(task_id)
+        self.measure.begin_task()
+
+    @override
+    def after_loss(self, step: Step) -> None:
+        super().after_loss(step)
+        self.measure.after_loss(step)
+
+    @override
+    def before_optimizer_step(self) -> None:
+        super().before_optimizer_step()
+        self.measure.before_optimizer_step()
+
+    @override
+    def on_batch_end(self, step: Step, loss: Tensor, batch_idx: int) -> None:
+        super().on_batch_end(step, loss, batch_idx)
+        self.measure.after_batch()
 
     @override
     def trained_weights(self) -> Iterator[tuple[str, nn.Parameter]]:
         own = set(self.names_per_task())
         return ((name, p) for name, p in self.network.named_parameters() if p.requires_grad and name not in own)
+
+    def trained_names(self) -> list[str]:
+        """The names of the parameters with a penalty."""
+        return [name for name, _ in self.trained_weights()]
 
     def penalised_weights(self) -> Iterator[tuple[str, nn.Parameter]]:
         """The parameters that already have a penalty, and their names."""
@@ -76,6 +107,7 @@ class WeightImportance(QuadraticPenalty, LightningMethod):
         self.consolidate(self.in_multiples_of_mean(importance) if self.scales_to_mean else importance)
         if self.scales_to_mean and self.curvature:
             self.unit = mean_of(self.curvature) or 1.0
+        self.measure.end_task()
 
     @property
     def scales_to_mean(self) -> bool:

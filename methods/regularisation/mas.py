@@ -9,14 +9,15 @@ from torch import Tensor
 from torch.func import functional_call
 from typing_extensions import override
 
-from redwood.core.checks import check_range
+from redwood.core.checks import check_choice, check_range
 from redwood.methods.base import Composition
+from redwood.methods.regularisation.importance import SCALES, WeightImportance
 from redwood.methods.regularisation.quadratic_penalty import IMPORTANCE, ONE_IMPORTANCE, Weights
 from redwood.methods.regularisation.sampled_importance import SampledImportance, mean_over_samples
 
 
 @dataclass
-class MAS(SampledImportance):
+class MAS(WeightImportance):
     """Penalise changes of weights that the network's outputs depend on, right or wrong.
 
     After each task the importance Omega_i grows by the mean over samples of `|d ||F(x)||^2 / dw_i|` (section 4.1). The
@@ -32,13 +33,15 @@ class MAS(SampledImportance):
     multi_label: ClassVar[bool] = True
     brings: ClassVar[frozenset[str]] = IMPORTANCE
     bars: ClassVar[Mapping[str, str]] = ONE_IMPORTANCE
-    purpose: ClassVar[str] = "mas"
 
+    # mean: divide a task's importances by their mean over all weights, and average them over tasks; none: as the paper
+    importance_scale: str = "mean"
     mas_lambda: float = 0.25  # strength of the penalty (with importance_scale none: the paper has 1)
     mas_samples: int = 200  # samples of each task that the importance is measured on
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_choice(self, "importance_scale", SCALES)
         check_range(self, "mas_lambda", 0)
         check_range(self, "mas_samples", 1)
 
@@ -49,11 +52,16 @@ class MAS(SampledImportance):
 
     @property
     @override
-    def n_aside(self) -> int:
-        return self.mas_samples
+    def scales_to_mean(self) -> bool:
+        return self.importance_scale == "mean"
 
     @override
+    def make_measure(self) -> SampledImportance:
+        return SampledImportance(self, self.trained_names, self.importance_on, self.mas_samples, "mas")
+
     def importance_on(self, x: Tensor, y: Tensor, task_id: Tensor) -> Weights:
+        """Return the importance of each weight on samples (n, ...) of tasks (n,); see `SampledImportance`."""
+
         def squared_length(weights: Weights, one: Tensor, task: Tensor) -> Tensor:
             outputs = self.heads.mask(functional_call(self.network, weights, (one[None],)), task[None])
             return outputs.masked_fill(outputs == -torch.inf, 0).square().sum()

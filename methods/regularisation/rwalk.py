@@ -10,13 +10,13 @@ from typing_extensions import override
 
 from redwood.core.checks import check_range
 from redwood.methods.base import Composition
-from redwood.methods.regularisation.path_importance import PathImportance
+from redwood.methods.regularisation.importance import WeightImportance
+from redwood.methods.regularisation.path_importance import UNUSED, PathImportance
 from redwood.methods.regularisation.quadratic_penalty import IMPORTANCE, ONE_IMPORTANCE, Weights
-from redwood.settings.supervised import SupervisedSetting
 
 
 @dataclass
-class RWalk(PathImportance):
+class RWalk(WeightImportance):
     """Penalise changes of weights that predictions depend on, and of weights whose short steps lowered the loss.
 
     Both are measured in training, without a pass over the task's data (section 4). Every few steps the mean square of
@@ -33,6 +33,7 @@ class RWalk(PathImportance):
     multi_label: ClassVar[bool] = True
     brings: ClassVar[frozenset[str]] = IMPORTANCE
     bars: ClassVar[Mapping[str, str]] = ONE_IMPORTANCE
+    unused_options: ClassVar[Mapping[str, str]] = UNUSED
 
     rwalk_lambda: float = 10.0  # strength of the penalty
     rwalk_alpha: float = 0.9  # weight of the newest steps in the running Fisher information
@@ -52,8 +53,21 @@ class RWalk(PathImportance):
         return 2 * self.rwalk_lambda  # a curvature is twice the factor of the square
 
     @override
-    def configure(self, setting: SupervisedSetting) -> None:
-        super().configure(setting)
+    def make_measure(self) -> "RiemannianPath":
+        return RiemannianPath(self)
+
+    @override
+    def consolidate(self, importance: Weights) -> None:
+        # The importance of earlier tasks is part of the new one.
+        self.move_penalty(importance, decay=0.0)
+
+
+class RiemannianPath(PathImportance):
+    """Measures a running Fisher information, and the score of the weights' steps; see `RWalk`."""
+
+    def __init__(self, method: RWalk) -> None:
+        super().__init__(method)
+        self._alpha, self._epsilon, self._interval = method.rwalk_alpha, method.rwalk_epsilon, method.rwalk_interval
         self.fisher = self.add_state("fisher", self.zeros(), buffer=True)
         self.gained = self.add_state("gained", self.zeros(), buffer=True)
         self.score = self.add_state("score", self.zeros(), buffer=True)
@@ -78,15 +92,15 @@ class RWalk(PathImportance):
     def after_step(self) -> None:
         super().after_step()
         self.steps += 1
-        if self.steps == self.rwalk_interval:
+        if self.steps == self._interval:
             self._end_interval()
 
     def _end_interval(self) -> None:
-        newest = self.rwalk_alpha if self.intervals else 1.0
-        for name, parameter in self.trained_weights():
+        newest = self._alpha if self.intervals else 1.0
+        for name, parameter in self.method.trained_weights():
             self.fisher[name] = newest * self.squares[name] / self.steps + (1 - newest) * self.fisher[name]
             distance = self.fisher[name] * (parameter.detach() - self.begun[name]).square() / 2
-            gained = self.path[name].clamp(min=0) / (distance + self.rwalk_epsilon)
+            gained = self.path[name].clamp(min=0) / (distance + self._epsilon)
             self.gained[name] = self.gained[name] + gained
         self.intervals += 1
         self.start_path()
@@ -102,11 +116,6 @@ class RWalk(PathImportance):
         self.tasks += 1
         fisher, score = by_maximum(self.fisher), by_maximum(self.score)
         return {name: fisher[name] + score[name] for name in fisher}
-
-    @override
-    def consolidate(self, importance: Weights) -> None:
-        # The importance of earlier tasks is part of the new one.
-        self.move_penalty(importance, decay=0.0)
 
 
 def by_maximum(weights: Weights) -> Weights:

@@ -1,9 +1,6 @@
 """Importance of weights, measured on samples of the finished task."""
 
-from abc import abstractmethod
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Callable, Collection, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -11,14 +8,13 @@ from torch.func import grad, vmap
 from typing_extensions import override
 
 from redwood.buffers import RehearsalBuffer
-from redwood.core.checks import check_choice
 from redwood.core.seeding import derive_seed
 from redwood.core.workers import rank, sum_over_workers, world_size
-from redwood.methods.regularisation.importance import SCALES, WeightImportance
+from redwood.methods.lightning import LightningMethod
+from redwood.methods.regularisation.measure import Measure
 from redwood.methods.regularisation.quadratic_penalty import Weights
 from redwood.methods.training.layers import evaluating
 from redwood.methods.training.step import Step
-from redwood.settings.supervised import SupervisedSetting
 
 CHUNK = 32
 
@@ -56,9 +52,8 @@ def mean_over_samples(
     return {name: summed / len(data[0]) for name, summed in total.items()}
 
 
-@dataclass
-class SampledImportance(WeightImportance):
-    """Measure the importance of weights on samples of the task, which were kept aside in its first pass.
+class SampledImportance(Measure):
+    """Measures the importance of weights on samples of the task, which are kept aside in its first pass.
 
     They are a uniform sample of the task. No sample is used after its task.
 
@@ -66,71 +61,54 @@ class SampledImportance(WeightImportance):
         aside: The samples of this worker.
     """
 
-    purpose: ClassVar[str]  # tells the random draws of methods apart
-
-    # mean: divide a task's importances by their mean over all weights, and average them over tasks; none: as the paper
-    importance_scale: str = "mean"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_choice(self, "importance_scale", SCALES)
-
-    @property
-    @override
-    def scales_to_mean(self) -> bool:
-        return self.importance_scale == "mean"
-
-    @property
-    @abstractmethod
-    def n_aside(self) -> int:
-        """Samples of each task that each worker keeps aside."""
-
-    @abstractmethod
-    def importance_on(self, x: Tensor, y: Tensor, task_id: Tensor) -> Weights:
-        """The importance of each weight, on the network's device.
+    def __init__(
+        self,
+        method: LightningMethod,
+        names: Callable[[], Iterable[str]],
+        importance_on: Callable[[Tensor, Tensor, Tensor], Weights],
+        n_aside: int,
+        purpose: str,
+    ) -> None:
+        """Keep no sample yet.
 
         Args:
-            x: Samples of the task (n, ...).
-            y: Their labels (n,), or label sets (n, K).
-            task_id: Their tasks (n,); zeros where these are hidden.
+            method: It is trained.
+            names: Names the weights that are measured.
+            importance_on: Gives the importance of each weight on samples of the task (n, ...), their labels (n,) or
+                label sets (n, K), and their tasks (n,), zeros where these are hidden; all on the network's device.
+            n_aside: Samples of each task that each worker keeps aside.
+            purpose: Tells the random draws of methods apart.
         """
-
-    @override
-    def configure(self, setting: SupervisedSetting) -> None:
-        super().configure(setting)
+        self._method, self._names, self._importance_on = method, names, importance_on
+        self._n_aside, self._purpose = n_aside, purpose
         self.aside = self.add_state("aside", self._empty_sample(), buffer=True)
 
     def _empty_sample(self) -> RehearsalBuffer:
-        seed = derive_seed(self.setting.seed, f"{self.purpose} samples", self.phase_count, rank())
-        return RehearsalBuffer(self.n_aside, seed=seed)
+        seed = derive_seed(self._method.setting.seed, f"{self._purpose} samples", self._method.phase_count, rank())
+        return RehearsalBuffer(self._n_aside, seed=seed)
 
     @override
-    def on_task_start(self, task_id: int | None) -> None:
-        super().on_task_start(task_id)
+    def begin_task(self) -> None:
         self.aside = self._empty_sample()
 
     @override
     def after_loss(self, step: Step) -> None:
-        super().after_loss(step)
         if step.first_pass:
             self.aside.add(step.incoming.leaves())
 
     @override
     def importance(self) -> Weights:
-        sample = self.aside.sample(self.n_aside)
-        x, y = sample["x"].to(self.device), sample["y"].to(self.device)
+        device = self._method.device
+        sample = self.aside.sample(self._n_aside)
+        x, y = sample["x"].to(device), sample["y"].to(device)
         ids = (
-            sample["task_id"].to(self.device)
+            sample["task_id"].to(device)
             if "task_id" in sample
-            else torch.zeros(len(y), dtype=torch.long, device=self.device)
+            else torch.zeros(len(y), dtype=torch.long, device=device)
         )
-        found = self.importance_on(x, y, ids)
-        return {
-            name: sum_over_workers(found[name].cpu()).to(self.device) / world_size()
-            for name, _ in self.trained_weights()
-        }
+        found = self._importance_on(x, y, ids)
+        return {name: sum_over_workers(found[name].cpu()).to(device) / world_size() for name in self._names()}
 
     @override
-    def on_task_end(self, task_id: int | None) -> None:
-        super().on_task_end(task_id)
+    def end_task(self) -> None:
         self.aside = self._empty_sample()

@@ -8,13 +8,13 @@ from typing_extensions import override
 
 from redwood.core.checks import check_choice, check_range
 from redwood.methods.base import Composition
-from redwood.methods.regularisation.importance import SCALES
-from redwood.methods.regularisation.path_importance import PathImportance
+from redwood.methods.regularisation.importance import SCALES, WeightImportance
+from redwood.methods.regularisation.path_importance import UNUSED, PathImportance
 from redwood.methods.regularisation.quadratic_penalty import IMPORTANCE, ONE_IMPORTANCE, Weights
 
 
 @dataclass
-class SI(PathImportance):
+class SI(WeightImportance):
     """Penalise changes of weights whose steps lowered the loss of earlier tasks (equations 3 to 5).
 
     Weight i's part in the drop of a task's loss is omega_i = - sum over steps of gradient times movement (equation 3).
@@ -31,6 +31,7 @@ class SI(PathImportance):
     multi_label: ClassVar[bool] = True
     brings: ClassVar[frozenset[str]] = IMPORTANCE
     bars: ClassVar[Mapping[str, str]] = ONE_IMPORTANCE
+    unused_options: ClassVar[Mapping[str, str]] = UNUSED
 
     # mean: divide a task's importances by their mean over all weights, and average them over tasks; none: as the paper
     importance_scale: str = "mean"
@@ -54,8 +55,21 @@ class SI(PathImportance):
         return 2 * self.si_c  # a curvature is twice the factor of the square
 
     @override
+    def make_measure(self) -> "PathIntegral":
+        return PathIntegral(self, self.si_xi)
+
+
+class PathIntegral(PathImportance):
+    """Divides the part in the drop of the loss by the squared movement, damped by `xi` (equation 5)."""
+
+    def __init__(self, method: SI, xi: float) -> None:
+        super().__init__(method)
+        self._xi = xi
+
+    @override
     def importance(self) -> Weights:
+        minimum = self.method.minimum
         return {
-            name: self.path[name].clamp(min=0) / ((p.detach() - self.minimum[name]).square() + self.si_xi)
-            for name, p in self.trained_weights()
+            name: self.path[name].clamp(min=0) / ((p.detach() - minimum[name]).square() + self._xi)
+            for name, p in self.method.trained_weights()
         }

@@ -190,8 +190,8 @@ class TestEstimate:
                 self.used = []
 
             def importance(self):
-                rows = self.aside.state_dict()
-                self.used.append((self.aside.n_seen, set(rows["rows"]["task_id"].tolist()), len(rows["rows"]["y"])))
+                rows = self.measure.aside.state_dict()
+                self.used.append((self.measure.aside.n_seen, set(rows["rows"]["task_id"].tolist()), len(rows["rows"]["y"])))
                 return super().importance()
 
         method = Watched(fisher_samples=30)

@@ -11,8 +11,8 @@ def take_step(method, gradient, movement):
     for name, parameter in method.trained_weights():
         with torch.no_grad():
             parameter += movement
-        method.note_step(name, torch.full_like(parameter, gradient), torch.full_like(parameter, movement))
-    method.after_step()
+        method.measure.note_step(name, torch.full_like(parameter, gradient), torch.full_like(parameter, movement))
+    method.measure.after_step()
 
 
 def all_are(weights, value):
@@ -25,25 +25,25 @@ class TestIntervals:
         for gradient in (1.0, 3.0, 2.0, 4.0):
             take_step(method, gradient, -0.01)
         first, second = (1 + 9) / 2, (4 + 16) / 2
-        assert all_are(method.fisher, 0.8 * second + 0.2 * first)
+        assert all_are(method.measure.fisher, 0.8 * second + 0.2 * first)
 
     def test_scores_are_the_drop_of_the_loss_by_the_length_of_the_way(self):
         method = configured(RWalk(rwalk_interval=2, rwalk_epsilon=0.1))
         take_step(method, 1.0, -0.2)
-        assert all_are(method.gained, 0.0), "the interval is not over"
+        assert all_are(method.measure.gained, 0.0), "the interval is not over"
         take_step(method, 1.0, -0.3)
         score = (0.2 + 0.3) / (0.5 * 1.0 * 0.5**2 + 0.1)
-        assert all_are(method.gained, score)
+        assert all_are(method.measure.gained, score)
         for _ in range(2):
             take_step(method, 1.0, 0.1)
-        assert all_are(method.gained, score), "moves that raised the loss count as nothing"
+        assert all_are(method.measure.gained, score), "moves that raised the loss count as nothing"
 
     def test_the_end_of_a_task_ends_the_interval(self):
         method = configured(RWalk(rwalk_interval=100))
         take_step(method, 2.0, -0.1)
         method.on_task_end(0)
-        assert all_are(method.fisher, 4.0)
-        assert method.steps == 0
+        assert all_are(method.measure.fisher, 4.0)
+        assert method.measure.steps == 0
 
 
 def test_importance():
@@ -52,11 +52,11 @@ def test_importance():
     last = list(method.curvature)[-1]
     for task, gradient in enumerate((1.0, 2.0)):
         take_step(method, gradient, -0.01)
-        method.gained[last] = torch.full_like(method.gained[last], 8.0 if task == 0 else 2.0)
-        for name in method.gained.keys() - {last}:
-            method.gained[name] = torch.full_like(method.gained[name], 1.0)
+        method.measure.gained[last] = torch.full_like(method.measure.gained[last], 8.0 if task == 0 else 2.0)
+        for name in method.measure.gained.keys() - {last}:
+            method.measure.gained[name] = torch.full_like(method.measure.gained[name], 1.0)
         method.on_task_end(task)
-    assert all_are({last: method.score[last]}, (8.0 + 2.0) / 2)
+    assert all_are({last: method.measure.score[last]}, (8.0 + 2.0) / 2)
     assert all_are({last: method.curvature[last]}, 2.0)
     others = {name: value for name, value in method.curvature.items() if name != last}
     assert all_are(others, 1 + 1 / 5)

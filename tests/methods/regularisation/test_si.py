@@ -33,7 +33,7 @@ class Quadratic(SI):
             train()
             with torch.no_grad():
                 ends.append((float(self.losses(step_of(self.everything(phase))).mean()), float(self.penalty())))
-        self.notes.append((float(sum(part.sum() for part in self.path.values())), *ends))
+        self.notes.append((float(sum(part.sum() for part in self.measure.path.values())), *ends))
 
     def everything(self, phase):
         """All samples of the phase, read from another one like it."""
@@ -71,13 +71,13 @@ class TestSteps:
             parameter.grad = torch.full_like(parameter, torch.inf)
         method.before_optimizer_step()
         method.on_batch_end(NO_STEP, torch.tensor(0.0), 0)
-        assert not any(bool(part.any()) for part in method.path.values())
+        assert not any(bool(part.any()) for part in method.measure.path.values())
 
     def test_a_batch_without_a_step_adds_nothing(self):
         method = configured(SI())
         move(method)
         method.on_batch_end(NO_STEP, torch.tensor(0.0), 0)
-        assert not any(bool(part.any()) for part in method.path.values())
+        assert not any(bool(part.any()) for part in method.measure.path.values())
 
     def test_gradient_times_movement(self):
         method = configured(SI())
@@ -87,7 +87,7 @@ class TestSteps:
         method.before_optimizer_step()
         move(method)
         method.on_batch_end(NO_STEP, torch.tensor(0.0), 0)
-        for part, weight, old in zip(method.path.values(), weights_of(method), before, strict=True):
+        for part, weight, old in zip(method.measure.path.values(), weights_of(method), before, strict=True):
             torch.testing.assert_close(part, -3 * (weight - old))
 
 
@@ -97,14 +97,14 @@ def test_importance():
     before = weights_of(method)
     for sign in (1, -1):
         move(method)
-        method.path = {name: sign * torch.rand_like(p) for name, p in method.trained_weights()}
-        path, moved = dict(method.path), [new - old for new, old in zip(weights_of(method), before, strict=True)]
+        method.measure.path = {name: sign * torch.rand_like(p) for name, p in method.trained_weights()}
+        path, moved = dict(method.measure.path), [new - old for new, old in zip(weights_of(method), before, strict=True)]
         held = dict(method.curvature)
         method.on_task_end(0)
         for (name, part), way in zip(path.items(), moved, strict=True):
             expected = part / (way.square() + 0.5) if sign > 0 else 0 * part
             torch.testing.assert_close(method.curvature[name] - held[name], expected)
-        assert not any(bool(part.any()) for part in method.path.values()), "each task has a path of its own"
+        assert not any(bool(part.any()) for part in method.measure.path.values()), "each task has a path of its own"
         before = weights_of(method)
         assert all(map(torch.equal, method.minimum.values(), before))
 
