@@ -213,7 +213,7 @@ def _check_categories(name: str, column: Any) -> None:
 
 
 def _holds_arrays(column: Any) -> bool:
-    return len(column) > 0 and isinstance(column.iloc[0], np.ndarray | list | tuple)
+    return isinstance(column.iloc[0], np.ndarray | list | tuple)
 
 
 def _stacked(name: str, column: Any) -> Tensor:

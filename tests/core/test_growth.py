@@ -18,6 +18,12 @@ def test_a_larger_network_has_what_was_learned_in_its_first_outputs():
     assert torch.equal(grown["1.weight"][3:], large.state_dict()["1.weight"][3:])
 
 
+def test_what_has_grown_in_training_grows_further():
+    """The small run began with 3 entries, and has learned 5; the large one begins with 4, one more."""
+    grown = grow({"rows": torch.zeros(4)}, {"rows": torch.zeros(3)}, {"rows": torch.arange(5.0)}, {})
+    assert grown["rows"].tolist() == [0, 1, 2, 3, 4, 0]
+
+
 def test_what_belongs_to_a_weight_grows_by_its_name_not_by_its_shape():
     small, large = network(3), network(5)  # hidden layer and output layer have the same bias at first
     importance = {name: torch.ones_like(value) for name, value in small.state_dict().items()}

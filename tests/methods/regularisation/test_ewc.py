@@ -190,8 +190,9 @@ class TestEstimate:
                 self.used = []
 
             def importance(self):
-                rows = self.measure.aside.state_dict()
-                self.used.append((self.measure.aside.n_seen, set(rows["rows"]["task_id"].tolist()), len(rows["rows"]["y"])))
+                aside = self.measure.aside
+                rows = aside.state_dict()["rows"]
+                self.used.append((aside.n_seen, set(rows["task_id"].tolist()), len(rows["y"])))
                 return super().importance()
 
         method = Watched(fisher_samples=30)

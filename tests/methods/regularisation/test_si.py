@@ -98,7 +98,8 @@ def test_importance():
     for sign in (1, -1):
         move(method)
         method.measure.path = {name: sign * torch.rand_like(p) for name, p in method.trained_weights()}
-        path, moved = dict(method.measure.path), [new - old for new, old in zip(weights_of(method), before, strict=True)]
+        path = dict(method.measure.path)
+        moved = [new - old for new, old in zip(weights_of(method), before, strict=True)]
         held = dict(method.curvature)
         method.on_task_end(0)
         for (name, part), way in zip(path.items(), moved, strict=True):
