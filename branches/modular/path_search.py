@@ -58,10 +58,11 @@ class PathSearch(TaskPaths):
         "accumulate_grad_batches": "which leaves out steps without samples to train on",
         "patience": "which chooses among candidates when all are trained",
     }
-    optimizer: Any = OPTIMIZERS.chosen("adam")  # algorithm that changes the weights
+    optimizer: Any = OPTIMIZERS.chosen("adam")  # algorithm that updates the weights
     lr: float = 0.003  # learning rate of the first trial
-    tries: int = 1  # hyper-parameters tried for each candidate: the first is --lr, others are drawn from the seed
-    tune_tasks: int = 0  # tasks that try all of them; later ones use the best of them (0: every task tries all)
+    tries: int = 1  # values of options tried for each candidate: the first is --lr, others are drawn from the seed
+    # number of first tasks that try all --tries; later tasks use the best (0: every task tries all)
+    tune_tasks: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -20,7 +20,7 @@ class RelatedSearch(PathSearch):
     """A search that builds on the networks that are most related to a task."""
 
     neighbours: int = 5  # nearest neighbours that vote on which network is related to a task
-    retrieve: int = 0  # networks that retrieval looks at: those with the most similar inputs (0: all)
+    retrieve: int = 0  # networks that retrieval considers: those with the most similar inputs (0: all)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -51,7 +51,7 @@ class StochasticSearch(RelatedSearch):
 
     n_sources: ClassVar[int] = 1
 
-    margin: float = 0.03  # by how much the expected error may be larger, for modules to be taken over
+    margin: float = 0.03  # largest rise of the expected error at which earlier modules are reused
 
     @override
     def configure(self, setting: SupervisedSetting) -> None:

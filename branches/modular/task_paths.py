@@ -41,7 +41,7 @@ class TaskPaths(LightningMethod):
     target = TaskIncrementalSetting
     requires = frozenset({"many_passes"})
     composition: ClassVar[Composition] = Composition.NEVER
-    library: str = ""  # folder of modules of earlier runs; what this run learns is added to it (default: none)
+    library: str = ""  # folder with modules of earlier runs; this run adds its own modules (default: none)
 
     @override
     def __post_init__(self) -> None:
