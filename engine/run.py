@@ -182,12 +182,12 @@ class Run:
 
     @property
     def writes(self) -> bool:
-        """Whether this worker writes files."""
+        """True if this worker writes files."""
         return self.folder is not None and self.folder.writable
 
     @property
     def saves_inside_phases(self) -> bool:
-        """Whether checkpoints are written inside phases, too."""
+        """True if checkpoints are written inside phases, too."""
         return self.folder is not None and self.checkpoint_every > 0
 
     def checkpoint_path(self, phase: int) -> Path | None:

@@ -238,7 +238,7 @@ class LightningMethod(Method):
 
     @property
     def may_skip_parameters(self) -> bool:
-        """Whether the loss of a batch may leave out some parameters; workers then look for them in each step."""
+        """True if the loss of a batch may leave out some parameters; workers then look for them in each step."""
         return False
 
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -305,7 +305,7 @@ class LightningMethod(Method):
 
     @classmethod
     def predicts_by_network(cls) -> bool:
-        """Whether predictions are the network's scores, not values that a subclass computes from them."""
+        """True if predictions are the network's scores, not values that a subclass computes from them."""
         base = LightningMethod
         return cls.predict is base.predict and cls.logits is base.logits and cls.forward is base.forward
 

@@ -190,7 +190,7 @@ class Setting(Sealed):
 
 
 def _is_plain(value: object) -> bool:
-    """Whether a value holds only text and numbers."""
+    """True if a value holds only text and numbers."""
     if isinstance(value, list | tuple):
         return all(map(_is_plain, value))
     if isinstance(value, dict):

@@ -64,7 +64,7 @@ class SupervisedSetting(Setting, labels=True):
 
     @property
     def phases_accumulate(self) -> bool:
-        """Whether a phase holds the samples of the phases before, too."""
+        """True if a phase holds the samples of the phases before, too."""
         return self.assumptions.past_accessible
 
     @property

@@ -174,7 +174,7 @@ class Widen(LightningMethod):
             self.module.update_gradient_exchange()
 
     def shows_change(self, loss: Tensor) -> bool:
-        """Whether the loss of a new mini-batch shows a change of the stream, on all workers alike."""
+        """True if the loss of a new mini-batch shows a change of the stream, on all workers alike."""
         mean = float(sum_over_workers(loss.detach().double().cpu())) / world_size()
         return self.watch.update(mean)
 

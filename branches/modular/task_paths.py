@@ -117,7 +117,7 @@ class TaskPaths(LightningMethod):
         return len(self.link.inherited) + self.phase_count
 
     def fits_head(self, source: Source, classes: PhaseClasses) -> bool:
-        """Whether a task may take over the head: it has as many outputs, and none for the classes of other tasks."""
+        """True if a task may take over the head: it has as many outputs, and none for the classes of other tasks."""
         return not isinstance(self.model, GivenNetwork) and source.n_outputs == len(classes.labels)
 
     def fetch(self, names: set[str]) -> None:

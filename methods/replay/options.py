@@ -58,7 +58,7 @@ class BufferOptions:
             )
 
     def is_on_gpu(self, device: torch.device) -> bool:
-        """Whether the buffer lies on a GPU, if the method's network is on `device`."""
+        """True if the buffer lies on a GPU when the method's network is on `device`."""
         return device.type == "cuda" and self.buffer_tier.key in ("auto", "cuda")
 
     def own_share(self, world: int = 0) -> dict[str, int]:

@@ -93,7 +93,7 @@ class ReinforcementSetting(Setting, rewards=True, passes=Range(1, 1)):
 
     @property
     def _gives_environments(self) -> bool:
-        """Whether each task has an environment of its own."""
+        """True if each task has an environment of its own."""
         if isinstance(self.env, str):
             return "," in self.env or self.env.startswith(PREFIX)
         return isinstance(self.env, SupervisedSetting | Sequence)
