@@ -132,7 +132,7 @@ class RehearsalBuffer:
 
     @property
     def has_rows(self) -> bool:
-        """Whether rows are allocated, filled or not."""
+        """True if rows are allocated, filled or not."""
         return self._storage.rows is not None
 
     @property
@@ -183,7 +183,7 @@ class RehearsalBuffer:
     # The steps of `add`.
 
     def candidate_info(self, samples: Tree, **side_info: Tensor | None) -> CandidateInfo:
-        """What policy and sampler need to know of samples, which may lack other leaves; see `add` for the arguments."""
+        """Return the labels and so on that policy and sampler need of samples; see `add` for the arguments."""
         return self._candidate_info(samples, batch_size(list(flatten(samples))), side_info)
 
     def _candidate_info(self, samples: Tree, n: int, side_info: Mapping[str, Tensor | None]) -> CandidateInfo:

@@ -36,7 +36,7 @@ class Component:
         return {name: getattr(self, name) for name in names}
 
     def validate_slots(self, size: int) -> bool:
-        """Whether it knows the first `size` slots, each of them once, and no others."""
+        """True if it knows the first `size` slots, each of them once, and no others."""
         return True
 
     def slot_metadata(self) -> dict[str, Tensor]:

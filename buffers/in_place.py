@@ -32,5 +32,5 @@ class Unchanged:
 
 
 def changes_of(leaf: Tensor) -> int:
-    """How often a tensor, or one that it is a view of, was changed in place; 0 where torch does not count."""
+    """Count the changes in place of a tensor, or of the tensor that it views; 0 where torch does not count."""
     return 0 if leaf.is_inference() else leaf._version

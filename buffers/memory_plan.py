@@ -1,4 +1,4 @@
-"""Which tier the rows of a buffer go to, given what memory is free: decided and reserved before anything is trained."""
+"""The choice of a tier for the rows of a buffer, by free memory; it is reserved before any training step."""
 
 import warnings
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class FreeMemory(NamedTuple):
 
 
 class MemoryPlan(NamedTuple):
-    """Where rows go.
+    """The tier that was chosen for the rows.
 
     Attributes:
         tier: `cuda`, `pinned` or `host`: all rows of a worker are on one tier, so that a draw is one gather.
@@ -65,7 +65,7 @@ def plan_memory(layout: RowLayout, n_rows: int, staged: int, free: FreeMemory) -
 
 
 def free_memory(device: torch.device) -> FreeMemory:
-    """What is free on a GPU, and for each worker of its machine, of which there is one for each GPU."""
+    """Return the free memory of a GPU, and that of the host for each worker: a machine has one worker per GPU."""
     free, _ = torch.cuda.mem_get_info(device)
     cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return FreeMemory(free + cached, available_on_host() // max(1, torch.cuda.device_count()))

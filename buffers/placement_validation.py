@@ -53,7 +53,7 @@ def check_placement(policy: Policy, placement: object, n: int, n_seen: int, size
 
 
 def is_range(numbers: Tensor, start: int, stop: int) -> bool:
-    """Whether numbers (r,), int64, are `start`, `start + 1`, ..., `stop - 1`."""
+    """True if numbers (r,), int64, are `start`, `start + 1`, ..., `stop - 1`."""
     if stop - start < MANY:
         return bool(numbers.tolist() == list(range(start, stop)))
     return torch.equal(numbers, torch.arange(start, stop))

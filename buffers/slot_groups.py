@@ -69,7 +69,7 @@ class Groups:
             self.put(slot, group)
 
     def _are_new(self, slots: Array) -> bool:
-        """Whether slots (n,) are in no group, and all different."""
+        """True if slots (n,) are in no group, and all different."""
         places, marks = _view(self._places), np.arange(len(slots), dtype=np.int32)
         if bool((places[slots] >= 0).any()):
             return False
@@ -211,7 +211,7 @@ class Groups:
         return 4 * (len(self._members) + len(self._places)) + 8 * len(self._owners) + of_groups
 
     def validate_slots(self, size: int) -> bool:
-        """Whether the first `size` slots, and no others, are in groups."""
+        """True if the first `size` slots, and no others, are in groups."""
         return self.total == size <= len(self._places) and bool((_view(self._places)[:size] >= 0).all())
 
     def state_dict(self) -> State:
@@ -246,7 +246,7 @@ class Groups:
 
 
 def _are_large(groups: Sequence[int] | Tensor) -> bool:
-    """Whether each of the groups (n,) has PER_GROUP of the entries on average."""
+    """True if the groups (n,) have PER_GROUP entries each on average."""
     names = _as_array(groups)
     # Groups are mostly numbered through: their range is found much faster than their number.
     most = int(names.max()) - int(names.min()) + 1

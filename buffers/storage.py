@@ -132,7 +132,7 @@ class RowStorage:
 
     @property
     def device(self) -> torch.device:
-        """Where the rows are."""
+        """The tier of the rows."""
         return self._rows.device
 
     def write(self, slots: Tensor, samples: Tree) -> None:

@@ -105,7 +105,7 @@ def lack_of_room(error: BaseException) -> str | None:
 
 
 def is_raised_in(error: BaseException, *packages: str) -> bool:
-    """Whether code of one of these packages raised the error itself, and no code that it called."""
+    """True if code of one of these packages raised the error itself, and no code that it called."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

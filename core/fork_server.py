@@ -114,7 +114,7 @@ class Copy(ForkServerProcess):
 
     @property
     def is_orphan(self) -> bool:
-        """Whether the server is known to have ended first. Then `exitcode` and `sentinel` say nothing."""
+        """True if the server is known to have ended first. Then `exitcode` and `sentinel` say nothing."""
         popen: _Popen = self._popen  # type: ignore[attr-defined]
         return popen.is_orphan
 

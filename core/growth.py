@@ -40,7 +40,7 @@ def sizes_of(larger: nn.Module, smaller: nn.Module) -> dict[str, Sizes]:
 
 
 def grows(sizes: SizesByName) -> bool:
-    """Whether any parameter is larger than it was."""
+    """True if any parameter is larger than it was."""
     return any(size.before != size.after for size in sizes.values())
 
 

@@ -45,23 +45,23 @@ def allow(reference: str) -> None:
 
 
 def may_import(location: str) -> bool:
-    """Whether `path/to/file.py` or `package.module` may be imported."""
+    """True if `path/to/file.py` or `package.module` may be imported."""
     places = _allowed()
     return places is None or is_own(location) or _place(location) in places
 
 
 def is_limited() -> bool:
-    """Whether `only` is in force, even with None, which sets no limit."""
+    """True if `only` is in force, even with None, which sets no limit."""
     return _VARIABLE in os.environ
 
 
 def is_own(name: str) -> bool:
-    """Whether a name is that of a module of redwood's settings, methods or branches, or of an object in one."""
+    """True if a name is that of a module of redwood's settings, methods or branches, or of an object in one."""
     return name.startswith(_OWN) and ".py" not in name
 
 
 def is_reference(text: str) -> bool:
-    """Whether a text has the form of `file.py`, `file.py:Name` or `package.module:Name`."""
+    """True if a text has the form of `file.py`, `file.py:Name` or `package.module:Name`."""
     location, colon, name = text.rpartition(":")
     return text.endswith(".py") or (bool(colon and location) and _NAME.fullmatch(name) is not None)
 

@@ -179,7 +179,7 @@ def _is_installed(name: str) -> bool:
 
 
 def _is_beside(name: str, module: ModuleType, folder: Path) -> bool:
-    """Whether a module, or a link to it, lies directly in a folder, not in a virtual environment inside it."""
+    """True if a module, or a link to it, lies directly in a folder, not in a virtual environment inside it."""
     file = getattr(module, "__file__", None)
     if file is None:
         return False

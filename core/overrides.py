@@ -11,7 +11,7 @@ from simple_parsing.docstring import get_attribute_docstring
 
 from redwood.core.errors import ClassWarning
 
-# The least similarity of two names, from 0 to 1: `policy` and `make_policy` have .706.
+# The least similarity of two names, from 0 to 1: `policy` and `make_policy` have 0.706.
 ALIKE = 0.7
 
 

@@ -344,7 +344,7 @@ def flat(described: Mapping[str, Any], given: Mapping[str, str] | None = None) -
 
 
 def is_described_part(value: object) -> TypeGuard[Mapping[Any, Mapping[str, Any]]]:
-    """Whether a value of a description is a part with options: `{text: {option: value}}`."""
+    """True if a value of a description is a part with options: `{text: {option: value}}`."""
     return isinstance(value, Mapping) and len(value) == 1 and all(isinstance(its, Mapping) for its in value.values())
 
 

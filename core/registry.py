@@ -63,7 +63,7 @@ def look_up(
 
 
 def names_code(name: str) -> bool:
-    """Whether a name refers to a module or a file of the user."""
+    """True if a name refers to a module or a file of the user."""
     return ":" in name or name.endswith(".py")
 
 

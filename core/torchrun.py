@@ -38,7 +38,7 @@ def meeting() -> Iterator[None]:
 
 
 def is_restarted() -> bool:
-    """Whether torchrun has started this worker in the place of another one."""
+    """True if torchrun has started this worker in the place of another one."""
     return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
 
 

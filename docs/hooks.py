@@ -31,15 +31,17 @@ texts: dict[str, str] = {}
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Add the pages that are made from code to the navigation."""
     assert config.nav is not None
-    for section in config.nav:
-        if "Settings" in section:
-            section["Settings"].append({"Each setting": [f"settings/{key}.md" for key in SETTINGS]})
-        elif "Methods" in section:
-            section["Methods"] += [{family: pages} for family, pages in items.families().items()]
-        elif "API" in section:
-            section["API"] += items.api_pages()
-        elif "Examples" in section:
-            section["Examples"] += items.example_pages()
+    (reference,) = [section["Reference"] for section in config.nav if "Reference" in section]
+    made: dict[str, list[Any]] = {
+        "Each setting": [f"settings/{key}.md" for key in SETTINGS],
+        "Each method": [{family: pages} for family, pages in items.families().items()],
+        "API": items.api_pages(),
+        "Examples": items.example_pages(),
+    }
+    for section in reference:
+        if isinstance(section, dict):
+            for title in section.keys() & made.keys():
+                section[title] += made[title]
     return config
 
 

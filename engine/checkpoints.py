@@ -99,7 +99,7 @@ def read_checkpoint(path: Path, remedy: str) -> State:
 
 
 def _check_seal(path: Path) -> bool:
-    """Whether the file has a seal.
+    """True if the file has a seal.
 
     Raises:
         ValueError: If the seal, or the check sum of a part of the file, does not match the bytes.

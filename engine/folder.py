@@ -68,7 +68,7 @@ class RunFolder:
 
     @property
     def writable(self) -> bool:
-        """Whether this worker writes files: only the first one does."""
+        """True if this worker writes files: only the first one does."""
         return rank() == 0
 
     def inside_phase(self, phase: int) -> Path:
@@ -84,7 +84,7 @@ class RunFolder:
         return self.path / "checkpoints" / "boundary.pt"
 
     def is_of_this_launch(self) -> bool:
-        """Whether this launch of torchrun began the run in the folder, before it restarted this worker."""
+        """True if this launch of torchrun began the run in the folder, before it restarted this worker."""
         own = launch_id()
         try:
             return own is not None and read_text(self.path / LAUNCH_FILE) == own
@@ -291,7 +291,7 @@ def _name_after(phase: int) -> str:
 
 
 def _is_unused(folder: Path) -> bool:
-    """Whether a folder is empty, or holds only the files of a run that was killed before its first output."""
+    """True if a folder is empty, or holds only the files of a run that was killed before its first output."""
     names = {path.name for path in folder.iterdir() if not path.match(".*.tmp")}
     names -= {name for name in names if name.startswith(LOCK_FILE) or name == LAUNCH_FILE}
     return not names or (names == {"checkpoints"} and not any((folder / "checkpoints").iterdir()))

@@ -16,5 +16,5 @@ def launched_processes() -> int:
 
 
 def is_first_process() -> bool:
-    """Whether this process is the only one, or the first one that torchrun or SLURM started."""
+    """True if this process is the only one, or the first one that torchrun or SLURM started."""
     return launched_processes() == 1 or int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID", "0")) == 0

@@ -189,7 +189,7 @@ def _where_it_goes_on(parts: _Parts, resumed: bool) -> str:
 
 
 def _is_over(parts: _Parts) -> bool:
-    """Whether a run that tries options ends before its next phase."""
+    """True if a run that tries options ends before its next phase."""
     trial = parts.run.context.trial
     if trial is None:
         return False

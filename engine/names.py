@@ -23,7 +23,7 @@ def short_names(names: Iterable[str]) -> dict[str, str]:
 
 
 def has_short_names(results: Results) -> bool:
-    """Whether tasks are called by their names, such as months; long names stand below a figure instead."""
+    """True if tasks are called by their names, such as months; long names stand below a figure instead."""
     return bool(results.task_names) and max(map(len, results.task_names)) <= MAX_TASK_LETTERS
 
 

@@ -67,7 +67,9 @@ class RunContext:
 
 @dataclass
 class Run:
-    """Options of a run that change neither the protocol nor the method, and the state that a method reports to.
+    """Options of a run that change neither the setting nor the method.
+
+    A method also reports its state to this object.
 
     Attributes:
         folder: The run folder, or None if nothing is written.
@@ -83,16 +85,17 @@ class Run:
     """
 
     run_dir: str | None = None  # folder to write to (default: runs/<time>-<setting>-<method>)
-    logger: Any = LOGGERS.chosen("csv")  # logs in the run folder, several with commas between
+    logger: Any = LOGGERS.chosen("csv")  # logs in the run folder; several as csv,mlflow
     wandb: Any = WANDB.chosen("disabled")  # log to Weights & Biases
-    accelerator: str = "auto"  # handed to Lightning: auto, cpu, gpu, cuda or mps
-    devices: str = "auto"  # handed to Lightning: which devices, such as 0,1 (default: one per worker)
-    nodes: int = 1  # machines that the workers are spread over; start them with torchrun or srun
-    precision: str = "32-true"  # handed to Lightning: 32-true, 16-mixed, bf16-mixed or 64-true
-    threads: int = 0  # CPU threads per worker (0: one for networks under a million weights, else torch's choice)
-    num_workers: int | None = None  # processes per worker that decode image files ahead (default: one a core, up to 4)
+    accelerator: str = "auto"  # accelerator of Lightning: auto, cpu, gpu, cuda or mps
+    devices: str = "auto"  # devices of Lightning, such as 0,1 (default: one per worker)
+    nodes: int = 1  # number of machines; start the workers with torchrun or srun
+    precision: str = "32-true"  # precision of Lightning: 32-true, 16-mixed, bf16-mixed or 64-true
+    threads: int = 0  # CPU threads per worker (0: one for networks under a million weights, else the default of torch)
+    # processes per worker that decode image files in advance (default: one per core, at most 4)
+    num_workers: int | None = None
     checkpoint_every: int = 1000  # training steps between checkpoints inside a phase (0: only between phases)
-    keep_checkpoints: str = "last"  # checkpoints between phases that stay: last, or all (checkpoints/phase-000.pt, ...)
+    keep_checkpoints: str = "last"  # checkpoints between phases to keep: last, or all (checkpoints/phase-000.pt, ...)
     quiet: bool = False  # print no progress
     resume: bool = field(default=False, metadata={"cmd": False})
     context: RunContext = field(default_factory=RunContext, metadata={"cmd": False})
@@ -179,12 +182,12 @@ class Run:
 
     @property
     def writes(self) -> bool:
-        """Whether this worker writes files."""
+        """True if this worker writes files."""
         return self.folder is not None and self.folder.writable
 
     @property
     def saves_inside_phases(self) -> bool:
-        """Whether checkpoints are written inside phases, too."""
+        """True if checkpoints are written inside phases, too."""
         return self.folder is not None and self.checkpoint_every > 0
 
     def checkpoint_path(self, phase: int) -> Path | None:

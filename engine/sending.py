@@ -1,4 +1,4 @@
-"""Whether a worker can send the trained method back to the process that started it."""
+"""A check that a worker can send the trained method back to the process that started it."""
 
 import io
 import pickle

@@ -86,7 +86,7 @@ def postpone_signals(when: bool = True) -> Iterator[None]:
 
 
 def stop_requested() -> bool:
-    """Whether this process has received a signal."""
+    """True if this process has received a signal."""
     return _Request.number is not None
 
 

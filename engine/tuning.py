@@ -18,7 +18,7 @@ class Trial:
     bars: tuple[float | None, ...] = ()
 
     def is_over(self, curve: Sequence[float | None], *, lower_is_better: bool) -> bool:
-        """Whether the run ends now; `curve` (P,) has the score on held-out samples after each phase so far."""
+        """True if the run ends now; `curve` (P,) has the score on held-out samples after each phase so far."""
         done = len(curve)
         if done >= self.phases:
             return True

@@ -178,21 +178,21 @@ def _parser_of_folder(command: str, holds: str, epilog: str | None = None) -> Co
     """The parser of a command for what lies in a folder."""
     parser = CommandParser(command, epilog=epilog)
     parser.add_argument("folder", metavar="DIR", type=Path, help=f"folder of {holds}")
-    parser.add_argument("--trust", action="store_true", help="run the code that the folder names")
+    parser.add_argument("--trust", action="store_true", help="run code that the folder names")
     return parser
 
 
 def resume(argv: list[str]) -> bool:
-    """Go on with the run, the comparison, the sweep or the bench in a folder."""
+    """Continue the run, the comparison, the sweep or the bench in a folder."""
     parser = _parser_of_folder(
         "resume",
         "a run, comparison, sweep or bench",
         f"Options that may change: {_listed(MAY_BE_GIVEN)}. "
-        f"Not of several runs: {_listed(MAY_BE_GIVEN - MAY_BE_GIVEN_TO_ALL)}. "
-        "The help of the pair, --setting S --method M --help, says what each does.",
+        f"Only for a single run: {_listed(MAY_BE_GIVEN - MAY_BE_GIVEN_TO_ALL)}. "
+        "To read what they do: --setting S --method M --help.",
     )
-    arguments.add_launching(parser.add_argument_group("of several runs"))
-    parser.add_argument("--compare", metavar="DIR", help="of a bench: compare with an earlier one in this folder")
+    arguments.add_launching(parser.add_argument_group("for several runs"))
+    parser.add_argument("--compare", metavar="DIR", help="for a bench: compare with an earlier bench in this folder")
     given, changes = parser.parse_known_args(argv)
     for name in sorted(option_names(changes) - MAY_BE_GIVEN):
         arguments.refuse_old([name])

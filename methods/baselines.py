@@ -87,6 +87,6 @@ class StableSGD(Finetune):
     multi_label: ClassVar[bool] = True
 
     lr: float = 0.1  # learning rate of the first phase
-    optimizer: Any = OPTIMIZERS.chosen(Sgd(momentum=0.8))  # algorithm that changes the weights
+    optimizer: Any = OPTIMIZERS.chosen(Sgd(momentum=0.8))  # algorithm that updates the weights
     dropout: float = 0.25  # share of the hidden activations dropped in training
     regime: Any = REGIMES.chosen(DecayingRate(lr_decay=0.4))  # how the learning rate moves from phase to phase

@@ -75,17 +75,18 @@ class LightningMethod(Method):
     # Leave out of Lightning's training loop what a step here does not use; the results are the same.
     lean_loop: ClassVar[bool] = True
 
-    model: Any = MODELS.chosen("auto")  # network; also torchvision's, timm:NAME, file.py:function
+    model: Any = MODELS.chosen("auto")  # network; also a name of torchvision, timm:NAME or file.py:function
     lr: float = 0.05  # learning rate
-    optimizer: Any = OPTIMIZERS.chosen("sgd")  # algorithm that changes the weights
+    optimizer: Any = OPTIMIZERS.chosen("sgd")  # algorithm that updates the weights
     dropout: float = 0.0  # share of the hidden activations dropped in training (Mirzadeh et al., 2020)
     lr_schedule: Any = LR_SCHEDULES.chosen("constant")  # how the learning rate moves within a phase
     regime: Any = REGIMES.chosen("constant")  # how the learning rate moves from phase to phase
-    clipping: Any = CLIPPING.chosen("none")  # what gradients are limited to
+    clipping: Any = CLIPPING.chosen("none")  # limit of the gradients
     accumulate_grad_batches: int = 1  # batches whose mean gradient makes one step of the optimizer
-    patience: int = 0  # passes without a better score on --validation that end a phase, with its best weights (0: none)
-    augmentation: Any = "none"  # of images, anew each time: none, flip, crop_flip, torchvision's as in RandomCrop(32,4)
-    optimizer_state: str = "reset"  # at a new phase: reset or keep the state of optimizer and learning-rate schedule
+    # end a phase after so many passes without a better --validation score; keep its best weights (0: never)
+    patience: int = 0
+    augmentation: Any = "none"  # random change of images: none, flip, crop_flip, or of torchvision, as RandomCrop(32,4)
+    optimizer_state: str = "reset"  # when a phase begins: reset or keep the state of optimizer and schedule
 
     def __post_init__(self) -> None:
         make_parts(self)
@@ -237,7 +238,7 @@ class LightningMethod(Method):
 
     @property
     def may_skip_parameters(self) -> bool:
-        """Whether the loss of a batch may leave out some parameters; workers then look for them in each step."""
+        """True if the loss of a batch may leave out some parameters; workers then look for them in each step."""
         return False
 
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -304,7 +305,7 @@ class LightningMethod(Method):
 
     @classmethod
     def predicts_by_network(cls) -> bool:
-        """Whether predictions are the network's scores, not values that a subclass computes from them."""
+        """True if predictions are the network's scores, not values that a subclass computes from them."""
         base = LightningMethod
         return cls.predict is base.predict and cls.logits is base.logits and cls.forward is base.forward
 

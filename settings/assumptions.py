@@ -35,7 +35,7 @@ class Range:
         return value >= self.low and (self.high is None or value <= self.high)
 
     def __le__(self, other: "Range") -> bool:
-        """Whether `other` lies inside this range, so promises at least as much."""
+        """True if `other` lies inside this range, so promises at least as much."""
         return other.low >= self.low and (self.high is None or (other.high is not None and other.high <= self.high))
 
     def __or__(self, other: "Range") -> "Range":
@@ -102,11 +102,11 @@ class Assumptions:
     declared: Mapping[str, Assumption] = field(default_factory=dict, hash=False)
 
     def __contains__(self, promise: str) -> bool:
-        """Whether a promise is made, by the name that `promises` gives it."""
+        """True if a promise is made, by the name that `promises` gives it."""
         return promise in self.promises()
 
     def __le__(self, other: "Assumptions") -> bool:
-        """Whether `other` makes every promise of this record."""
+        """True if `other` makes every promise of this record."""
         weaker = all(getattr(self, name) <= getattr(other, name) for name in OF_THE_TRUNK)
         return weaker and self.declared.items() <= other.declared.items()
 

@@ -36,7 +36,7 @@ class Setting(Sealed):
     hooks: ClassVar[tuple[str, ...]] = ()  # methods of a method that only this setting and its children call
     unused_options: ClassVar[Mapping[str, str]] = {}  # inherited options that are refused, and why, after a comma
 
-    seed: int = 0  # decides task order, splits, initial weights, shuffling and buffer draws
+    seed: int = 0  # seed of task order, splits, initial weights, shuffling and buffer draws
     # None means the default of the node. `__post_init__` puts it in, so a finished setting holds a number.
     workers: int = cast("int", None)  # worker processes that share the stream (default: 1; distributed settings: 2)
     eval_tasks: Any = EVAL_TASKS.chosen("all")  # tasks that are tested after each phase
@@ -190,7 +190,7 @@ class Setting(Sealed):
 
 
 def _is_plain(value: object) -> bool:
-    """Whether a value holds only text and numbers."""
+    """True if a value holds only text and numbers."""
     if isinstance(value, list | tuple):
         return all(map(_is_plain, value))
     if isinstance(value, dict):

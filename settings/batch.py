@@ -65,7 +65,7 @@ class Batch(_Leaves):
 
     @property
     def first_pass(self) -> bool:
-        """Whether the stream presents these samples for the first time."""
+        """True if the stream presents these samples for the first time."""
         return self.batch_id is not None and self.batch_id.first_pass
 
     @property

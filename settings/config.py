@@ -56,7 +56,7 @@ def refuse_marked(config: Mapping[str, object], file: Path) -> None:
 
 
 def is_marked(value: object) -> bool:
-    """Whether an option of a configuration file stands for an object that was given from Python."""
+    """True if an option of a configuration file stands for an object that was given from Python."""
     return isinstance(value, str) and _MARK.fullmatch(value) is not None
 
 

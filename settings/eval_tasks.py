@@ -51,7 +51,7 @@ for name, part in (("all", EvalAll), ("seen", EvalSeen), ("none", EvalNone)):
 class LearningCurves(EvalTasks):
     """Tasks that may be tested inside their phases, too."""
 
-    lca: int = 0  # test each task after 0, 1, ... so many of its mini-batches, for the area under its learning curve
+    lca: int = 0  # test each task after 0, 1, ... LCA of its mini-batches (area under its learning curve)
 
     @override
     def __post_init__(self) -> None:

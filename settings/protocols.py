@@ -147,7 +147,7 @@ class Stream(Protocol):
 
     @property
     def holds_out(self) -> bool:
-        """Whether samples of any phase are held out for `validate`."""
+        """True if samples of any phase are held out for `validate`."""
 
     def validate(self, method: Learner, phase: int) -> list[float | None] | None:
         """Score the method on the samples held out from each phase so far.

@@ -40,11 +40,11 @@ class SupervisedSetting(Setting, labels=True):
     dataset: Any = DATA.chosen("digits")  # data set by name, file or folder
     data_dir: str = "data"  # folder that data sets are read from and downloaded to
     stream: Any = STREAMS.chosen("auto")  # how the data is cut into tasks
-    nb_tasks: int | None = None  # number of tasks (default: 5; tasks, s_*: all from --first_task on)
+    nb_tasks: int | None = None  # number of tasks (default: 5; --stream tasks and s_*: all, from --first_task on)
     transition: Any = TRANSITIONS.chosen("gradual")  # how one task follows another
     batch_size: int = 32  # samples per mini-batch of one worker
     passes: int = cast("int", None)  # times each sample is presented (default: 20; online settings: 1)
-    validation: float = 0.0  # share of each task's training samples held out for validation
+    validation: float = 0.0  # share of each task's training samples that are held out for validation
     eval_tasks: Any = EVAL_TASKS_WITH_CURVES.chosen("all")  # tasks that are tested after each phase
 
     @override
@@ -64,7 +64,7 @@ class SupervisedSetting(Setting, labels=True):
 
     @property
     def phases_accumulate(self) -> bool:
-        """Whether a phase holds the samples of the phases before, too."""
+        """True if a phase holds the samples of the phases before, too."""
         return self.assumptions.past_accessible
 
     @property

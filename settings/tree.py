@@ -60,7 +60,7 @@ class Online(Setting, passes=Range(1, 1)):
 class OnlineClassIncrementalSetting(Online, ClassIncrementalSetting):
     """Class-incremental learning in one pass."""
 
-    label_delay: int = 0  # the labels of a mini-batch come so many mini-batches after its samples
+    label_delay: int = 0  # mini-batches between the samples and their labels
 
     @override
     def __post_init__(self) -> None:

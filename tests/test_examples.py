@@ -156,8 +156,8 @@ def test_it_does_so_on_two_workers_that_are_started_by_torchrun() -> None:
     assert without < 0.3 < 0.7 < rehearsed
 
 
-def test_the_loop_on_the_page_on_distributed_rehearsal_keeps_the_past() -> None:
-    page = (EXAMPLES.parent / "docs" / "distributed.md").read_text()
+def test_the_loop_on_its_page_keeps_the_past() -> None:
+    page = (EXAMPLES.parent / "docs" / "own_loop.md").read_text()
     block = next(block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "def train(" in block)
     names: dict[str, Any] = {"__name__": "loop"}
     exec(block, names)

@@ -52,7 +52,7 @@ class Advise:
     batch_size: int = 32  # samples of a training step
     passes: int = 20  # times each sample is presented in a training
     subsets: int = 5  # parts of growing size that the learning curves are measured on
-    repeats: int = 5  # trainings on each of these parts
+    repeats: int = 5  # trainings for each part of --subsets
     balance: float = 1.0  # weight of the slices whose loss is above the average
     picture: str = "advice.png"  # file that the learning curves are drawn to
 

@@ -20,7 +20,7 @@ class Buyer(LightningMethod):
     target = AcquisitionSetting
     composition: ClassVar[Composition] = Composition.NEVER
 
-    round_weights: str = "new"  # weights to start a round from: new ones, or keep those of the round before
+    round_weights: str = "new"  # weights at the start of a round: new, or keep (the weights of the last round)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -20,7 +20,7 @@ class PowerLaw:
 
     @property
     def is_flat(self) -> bool:
-        """Whether more samples hardly lower the loss. Measured losses that rise give a flat law, too: a >= 0."""
+        """True if more samples hardly lower the loss. Measured losses that rise give a flat law, too: a >= 0."""
         return self.a < FLATTEST
 
     def __call__(self, sizes: Floats | float) -> Floats:

@@ -34,12 +34,12 @@ class AcquisitionSetting(TraditionalSetting, buys_data=True):
     stream_type: ClassVar[type[SupervisedStream]] = AcquisitionStream
     unused_options: ClassVar[Mapping[str, str]] = {"nb_tasks": "whose tasks are the slices"}
 
-    stream: Any = SLICES.chosen("slices")  # what the tasks are
+    stream: Any = SLICES.chosen("slices")  # how the data is cut into tasks
     eval_tasks: Any = EVAL_TASKS.chosen("all")  # tasks that are tested after each phase
-    budget: float = 200.0  # what all purchases together may cost
+    budget: float = 200.0  # total cost of all purchases
     costs: list[float] = field(default_factory=list)  # cost of a sample: one number, or one per slice (default: 1)
     initial: list[int] = field(default_factory=lambda: [20])  # samples at the start: of each slice, or one number each
-    rounds: int = 3  # how often samples are bought; the setting trains once more than that
+    rounds: int = 3  # number of purchases; the setting trains once more
 
     @override
     def __post_init__(self) -> None:

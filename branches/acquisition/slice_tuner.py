@@ -46,7 +46,7 @@ class SliceTuner(Buyer):
     requires: ClassVar[frozenset[str]] = frozenset({"many_passes", "one_worker"})
 
     subsets: int = 5  # parts of the samples, of growing size, that the learning curves are measured on
-    repeats: int = 5  # trainings on each of these parts
+    repeats: int = 5  # trainings for each part of --subsets
     # share of each slice that the largest part leaves out, to measure the loss on; not with samples held out for it
     curve_held_out: float = 0.3
     balance: float = 1.0  # weight of the slices whose loss is above the average (lambda in the paper)

@@ -20,7 +20,7 @@ from redwood.settings.streams.tasks import STREAMS
 class CtrlStream(OfSeveralDataSets):
     """A stream of CTrL, which probes one ability (Veniat et al., 2021)."""
 
-    concepts: str = "digits"  # what tasks are made of: digits, ctrl (CIFAR-10, MNIST, ...), or a YAML file
+    concepts: str = "digits"  # data of the tasks: digits, ctrl (CIFAR-10, MNIST, ...), or a YAML file
 
     @classmethod
     @override

@@ -24,7 +24,7 @@ class FederatedClassIncrementalSetting(ClassIncrementalSetting, clients=True):
     stream_type: ClassVar[type[SupervisedStream]] = FederatedStream
 
     eval_tasks: Any = EVAL_TASKS.chosen("all")  # tasks that are tested after each phase
-    clients: int = 10  # parties that hold the training samples, as many each
+    clients: int = 10  # parties that hold the training samples, in equal parts
     # concentration of the Dirichlet distribution of a client's classes: the smaller, the fewer classes a client has
     client_skew: float = 1.0
     rounds: int = 10  # rounds of each task: the clients train, then the server averages

@@ -44,7 +44,7 @@ class GenerativeRehearsal(Distilling):
     target = ClassIncrementalSetting
     composition: ClassVar[Composition] = Composition.ANYWHERE
 
-    divergence: str = "js"  # what is distilled by: kl (Kullback-Leibler) or js (Jensen-Shannon)
+    divergence: str = "js"  # divergence that distillation minimises: kl (Kullback-Leibler) or js (Jensen-Shannon)
     generated_alpha: float = 1.0  # weight of the distance from the old outputs of generated samples
     generated_ratio: float = 1.0  # generated samples for each incoming one
     latent: int = 16  # components of the generator's latent variable

@@ -43,7 +43,8 @@ class CAda(LightningMethod):
     target = ClassIncrementalSetting
     composition: ClassVar[Composition] = Composition.NEVER  # the loss knows the classes of the phase alone
 
-    extractor_tasks: int = 1  # first tasks that train the feature extractor; later ones train columns (0: all do)
+    # number of first tasks that train the feature extractor; later tasks train columns (0: all)
+    extractor_tasks: int = 1
     column_width: int = 16  # units of each column, between its two projections
     orthogonality: float = 1.0  # weight of the overlap of new and old columns in the loss
     cosine_scale: float = 10.0  # factor of the cosines that are the scores

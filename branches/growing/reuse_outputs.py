@@ -41,7 +41,7 @@ class ReuseOutputs(LightningMethod):
     requires: ClassVar[frozenset[str]] = frozenset({"many_passes"})
     composition: ClassVar[Composition] = Composition.ANYWHERE
 
-    preview_samples: int = 500  # samples of a new task that are looked at, by each worker
+    preview_samples: int = 500  # samples of a new task that each worker looks at
 
     def __post_init__(self) -> None:
         super().__post_init__()

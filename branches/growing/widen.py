@@ -108,11 +108,11 @@ class Widen(LightningMethod):
 
     widen_units: int = 32  # units (channels) that each hidden layer gets when the network grows
     widen_mode: str = "zero_outgoing"  # new units: zero_outgoing (fresh), near_zero (nearly none) or net2wider (copies)
-    widen_protect: float = 0.0  # weight mu of how far units in use move from where they were at the last growth
+    widen_protect: float = 0.0  # weight mu of the distance of used units from their weights at the last growth
     widen_when: str = "boundary"  # boundary (event where none is announced), or event: when the loss shows a change
     # event: mini-batches that the usual loss is taken from (0: a fifth of those of a pass, but 5 to 50)
     widen_window: int = 0
-    widen_patience: int = 5  # event: successive mini-batches at which the loss has to be unusual
+    widen_patience: int = 5  # event: successive mini-batches with an unusual loss
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -174,7 +174,7 @@ class Widen(LightningMethod):
             self.module.update_gradient_exchange()
 
     def shows_change(self, loss: Tensor) -> bool:
-        """Whether the loss of a new mini-batch shows a change of the stream, on all workers alike."""
+        """True if the loss of a new mini-batch shows a change of the stream, on all workers alike."""
         mean = float(sum_over_workers(loss.detach().double().cpu())) / world_size()
         return self.watch.update(mean)
 

@@ -36,7 +36,7 @@ class SemiSupervised(LightningMethod):
     target = LabelBudgetSetting
     composition: ClassVar[Composition] = Composition.ANYWHERE
 
-    pseudo_labels: float = 0.95  # learn classes predicted with so high a probability (0: none)
+    pseudo_labels: float = 0.95  # train on predicted classes of at least this probability (0: none)
     consistency: float = 0.0  # weight of the difference between two views of a sample (0: none)
 
     @override

@@ -42,7 +42,7 @@ class FinetuneFrom(PathSearch):
     """
 
     neighbours: int = 5  # nearest neighbours that vote on which network is related to a task
-    retrieve: int = 0  # networks that retrieval looks at: those with the most similar inputs (0: all)
+    retrieve: int = 0  # networks that retrieval considers: those with the most similar inputs (0: all)
     source: str = "relevant"  # network that a task starts from: independent, previous, relevant or all
 
     def __post_init__(self) -> None:

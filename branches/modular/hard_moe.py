@@ -54,13 +54,13 @@ class HardMoE(EditableMixture):
     brings: ClassVar[frozenset[str]] = frozenset({"experts"})
     bars: ClassVar[Mapping[str, str]] = {"importance": "as no later task trains an expert again"}
 
-    experts: int = 0  # experts that each phase adds (0: one where a phase brings a task, else 8)
+    experts: int = 0  # experts that each phase adds (0: one if a phase is a task, else 8)
     expert_models: list[str] = field(default_factory=list)  # networks of the experts, in turn (default: --model)
     prototypes: int = 4  # prototypes of the gate for each expert
     splits: int = 0  # times that a phase may split an expert that underfits in two, evenly spaced
     split_below: float = 0.9  # accuracy on its own training samples below which an expert underfits
     min_load: float = 0.0  # share of a phase's samples below which a new expert is removed when the phase ends
-    backbone: Any = "identity"  # features that the gate goes by: identity (scaled input), a network by name, or trained
+    backbone: Any = "identity"  # features that the gate uses: identity (scaled input), a network by name, or trained
     backbone_weights: str = ""  # file with the state dict of a network given by name (default: random weights)
     gate_samples: int = 256  # samples of a phase whose features are kept aside until the gate is placed
     expert_processes: int = 0  # processes that train experts side by side, apart (0: together, batch by batch)

@@ -101,7 +101,7 @@ class LibraryFolder:
             return self._read(kind, key) if _is_key(key) else None
 
     def holds(self, kind: Kind, key: str) -> bool:
-        """Whether there is a record, whole or damaged."""
+        """True if there is a record, whole or damaged."""
         return _is_key(key) and self._path(kind, key).exists()
 
     def tensors(self, content: State) -> dict[str, Tensor]:

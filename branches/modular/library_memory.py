@@ -21,7 +21,7 @@ class LibraryStore(Protocol):
         """One record; None if there is none."""
 
     def holds(self, kind: Kind, key: str) -> bool:
-        """Whether there is a record, whole or damaged."""
+        """True if there is a record, whole or damaged."""
 
     def tensors(self, content: State) -> dict[str, Tensor]:
         """The tensors of a module; they may be changed."""

@@ -105,7 +105,7 @@ class HardMixture(nn.Module):
         return torch.bincount(self.owner, self.counts, minlength=len(self.experts))
 
     def can_split(self) -> Tensor:
-        """Whether each expert (n_experts,) has two different prototypes in use."""
+        """Mask (n_experts,): the expert has two different prototypes in use."""
         owned = [self.prototypes[(self.counts > 0) & (self.owner == number)] for number in range(len(self.experts))]
         return torch.tensor([len(rows.unique(dim=0)) > 1 for rows in owned])
 

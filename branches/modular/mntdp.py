@@ -40,8 +40,8 @@ class MNTDP(PathSearch):
     """
 
     neighbours: int = 5  # nearest neighbours that vote on which network is related to a task
-    retrieve: int = 0  # networks that retrieval looks at: those with the most similar inputs (0: all)
-    margin: float = 0.03  # by how much the expected error may be larger, for modules to be taken over
+    retrieve: int = 0  # networks that retrieval considers: those with the most similar inputs (0: all)
+    margin: float = 0.03  # largest rise of the expected error at which earlier modules are reused
     search: str = "deterministic"  # deterministic: train all candidates; stochastic: draw one path a step
     confidence: float = 0.9  # share of bootstrap draws in which the error of reuse has to stay within --margin
 
@@ -86,8 +86,8 @@ class Composable(PathSearch):
     """
 
     neighbours: int = 5  # nearest neighbours that vote on which network is related to a task
-    retrieve: int = 0  # networks that retrieval looks at: those with the most similar inputs (0: all)
-    margin: float = 0.03  # by how much the expected error may be larger, for modules to be taken over
+    retrieve: int = 0  # networks that retrieval considers: those with the most similar inputs (0: all)
+    margin: float = 0.03  # largest rise of the expected error at which earlier modules are reused
     confidence: float = 0.9  # share of bootstrap draws in which the error of reuse has to stay within --margin
 
     def __post_init__(self) -> None:

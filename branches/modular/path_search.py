@@ -72,11 +72,12 @@ class PathSearch(LightningMethod):
         "accumulate_grad_batches": "which leaves out steps without samples to train on",
         "patience": "which chooses among candidates when all are trained",
     }
-    library: str = ""  # folder of modules of earlier runs; what this run learns is added to it (default: none)
-    optimizer: Any = OPTIMIZERS.chosen("adam")  # algorithm that changes the weights
+    library: str = ""  # folder with modules of earlier runs; this run adds its own modules (default: none)
+    optimizer: Any = OPTIMIZERS.chosen("adam")  # algorithm that updates the weights
     lr: float = 0.003  # learning rate of the first trial
-    tries: int = 1  # hyper-parameters tried for each candidate: the first is --lr, others are drawn from the seed
-    tune_tasks: int = 0  # tasks that try all of them; later ones use the best of them (0: every task tries all)
+    tries: int = 1  # values of options tried for each candidate: the first is --lr, others are drawn from the seed
+    # number of first tasks that try all --tries; later tasks use the best (0: every task tries all)
+    tune_tasks: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -143,7 +144,7 @@ class PathSearch(LightningMethod):
         return len(self.store.link.inherited) + self.phase_count
 
     def fits_head(self, source: Source, classes: PhaseClasses) -> bool:
-        """Whether a task may take over the head: it has as many outputs, and none for the classes of other tasks."""
+        """True if a task may take over the head: it has as many outputs, and none for the classes of other tasks."""
         return not isinstance(self.model, GivenNetwork) and source.n_outputs == len(classes.labels)
 
     # Decisions of a subclass.

@@ -69,7 +69,7 @@ class PhaseClasses:
         return -(1 - smoothing) * log_p.gather(1, y[:, None])[:, 0] - smoothing * even
 
     def correct(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """Whether the highest output is that of the label (B,), bool."""
+        """Mask (B,), bool: the highest output is that of the label."""
         allowed = self.allowed(batch.task_id)
         outputs = outputs if allowed is None else outputs.masked_fill(~allowed, -torch.inf)
         return outputs.argmax(1) == self.local(batch.y)

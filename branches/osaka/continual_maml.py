@@ -37,7 +37,8 @@ class ContinualMAML(MAML):
         begun: Whether a batch of the stream has been learned.
     """
 
-    boundary_threshold: float = 1.0  # gamma: loss by which adapting anew has to help to tell a switch (0: no test)
+    # gamma: a new adaptation that lowers the loss by this much shows a switch (0: no test)
+    boundary_threshold: float = 1.0
     update_modulation: float = 2.0  # lambda: outer steps at 1 - exp(-lambda loss) times the learning rate (0: all at 1)
     prolonged_batches: int = 16  # prolonged adaptation: outer steps at a switch or after so many batches (0: off)
 

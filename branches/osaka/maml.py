@@ -43,9 +43,9 @@ class MAML(LightningMethod):
     target = OsakaSetting
     composition: ClassVar[Composition] = Composition.NEVER
 
-    optimizer: Any = OPTIMIZERS.chosen("adam")  # algorithm that changes the weights, here the slow ones
+    optimizer: Any = OPTIMIZERS.chosen("adam")  # algorithm that updates the slow weights
     lr: float = 0.002  # learning rate of the slow weights
-    inner_lr: float = 0.1  # step size of the adaptation at first; pre-training learns one for each weight
+    inner_lr: float = 0.1  # initial step size of the adaptation; pre-training learns one for each weight
     inner_steps: int = 4  # gradient steps of the adaptation
     second_order: bool = False  # let the gradient of the slow weights go through those of the adaptation
 

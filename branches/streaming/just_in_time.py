@@ -36,7 +36,7 @@ class JustInTime(PrequentialMethod):
     local_model: str = "ridge"  # ridge (linear) or vote (a weighted mean; of classes, a vote)
     ridge: float = 0.01  # penalty of the squared weights of a local model
     buffer_size: int = 1000  # samples that are stored
-    buffer_policy: Any = BUFFER_POLICIES.chosen("ring")  # which samples are stored; ring: the latest
+    buffer_policy: Any = BUFFER_POLICIES.chosen("ring")  # policy that chooses the samples to keep; ring: the latest
 
     def __post_init__(self) -> None:
         make_parts(self)

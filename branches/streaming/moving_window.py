@@ -26,7 +26,7 @@ class MovingWindow(PrequentialMethod):
     regression: ClassVar[bool] = True
 
     window: int = 100  # latest samples that the model is fitted to
-    refit_every: int = 1  # steps between fits; at the end of a phase there is one in any case
+    refit_every: int = 1  # steps between fits; the end of a phase always has a fit
     ridge: float = 0.01  # penalty of the squared weights
 
     def __post_init__(self) -> None:

@@ -98,7 +98,7 @@ class DTP(LightningMethod):
         "experts": "as no feedback leads through a choice among experts",
     }
 
-    dtp_beta: float = 0.7  # how far the last block's target is from its output, in gradients of the loss
+    dtp_beta: float = 0.7  # step from the last block's output to its target, in gradients of the loss
     feedback_steps: int = 10  # training steps of the feedback modules on each batch
     feedback_noise: float = 0.1  # standard deviation of the noise that the feedback modules are trained with
     feedback_lr: float = 0.01  # learning rate of the feedback modules

@@ -394,7 +394,7 @@ class AsyncRehearsalBuffer:
 
     @property
     def ends(self) -> bool:
-        """Whether a worker has asked for the end by the latest step; the same on all workers after the same step.
+        """True if a worker has asked for the end by the latest step; the same on all workers after the same step.
 
         Raises:
             WorkerLostError: If another worker was lost.

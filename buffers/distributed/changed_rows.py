@@ -37,7 +37,7 @@ class SavedRows:
 
 @dataclass(frozen=True)
 class ChangedRows:
-    """What a checkpoint has to write of a worker's rows.
+    """The part of a worker's rows that a checkpoint has to write.
 
     Attributes:
         slots: Slots of the rows to write (k,), ascending; None: all.

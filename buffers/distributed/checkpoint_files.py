@@ -110,7 +110,7 @@ class Piece:
 
 
 def is_complete(directory: Path) -> bool:
-    """Whether all workers have written all of their tensors."""
+    """True if all workers have written all of their tensors."""
     return (directory / INDEX).is_file()
 
 

@@ -1,4 +1,4 @@
-"""Which policies and samplers can serve a buffer that several workers share."""
+"""The policies and samplers that can serve a buffer that several workers share."""
 
 from redwood.buffers.component import component_class
 from redwood.buffers.policies import POLICIES, PerClassRandom, Policy

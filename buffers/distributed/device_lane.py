@@ -39,7 +39,7 @@ class DeviceLane:
 
     @property
     def is_on_gpu(self) -> bool:
-        """Whether there are streams to be ordered."""
+        """True if there are streams to be ordered."""
         return self.device.type == "cuda"
 
     @property

@@ -299,5 +299,5 @@ _SIGNS = (
 
 
 def is_of_a_collective(error: BaseException) -> bool:
-    """Whether an error is that of a collective: other workers cannot be reached."""
+    """True if an error is that of a collective: other workers cannot be reached."""
     return isinstance(error, dist.DistError) or any(sign in str(error) for sign in _OF_GLOO)

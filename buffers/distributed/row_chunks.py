@@ -49,7 +49,7 @@ def slots_name(worker: int, number: int) -> str:
 
 
 def is_of_rows(name: str) -> bool:
-    """Whether a tensor of this name holds rows of a chunk, or their slots."""
+    """True if a tensor of this name holds rows of a chunk, or their slots."""
     return "/rows/" in name or "/slots/" in name
 
 

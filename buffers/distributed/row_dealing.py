@@ -79,7 +79,7 @@ def _exchange(
     n_received = [len(some) for some in wanted]
 
     def prepare() -> tuple[Tensor, Tensor]:
-        """What this worker sends, and room for what it receives: all large allocations, any of which may fail."""
+        """Allocate the rows to send and the room for the rows to receive: all large allocations, and any may fail."""
         rows = torch.empty(0, words.shape[1], dtype=WORD) if own is None else _read(shards, own)
         sent = rows[positions[receivers.argsort(stable=True)]]
         return sent, torch.empty(sum(n_received), words.shape[1], dtype=WORD)

@@ -37,7 +37,7 @@ class Job(Generic[Result]):
 
     @property
     def is_over(self) -> bool:
-        """Whether there is a result or an error."""
+        """True if there is a result or an error."""
         return self._over.is_set()
 
     def result(self, timeout: timedelta | None = None) -> Result:

@@ -87,7 +87,7 @@ class Grasp(ClassBalanced):
         return integers(chosen)
 
     def weights(self, slots: Tensor) -> Tensor:
-        """How likely each of the rows (n,) of one class is to be drawn next, in proportion."""
+        """Return the unnormalised probability of each of the rows (n,) of one class to be drawn next."""
         distances = self.distances[slots]
         return 1 / (distances + self.rounds[slots] * distances.max() + 1e-7)
 

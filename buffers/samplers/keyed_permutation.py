@@ -33,7 +33,7 @@ class KeyedPermutation:
         self._to_right = (tables[:, self._b :] * self._b).astype(np.uint32)
 
     def of(self, values: Array) -> Array:
-        """Where integers (...), int64, are mapped to."""
+        """Return the images of integers (...), int64."""
         left, right = self._halves(values)
         a, b = np.uint32(self._a), np.uint32(self._b)
         for to_left, to_right in zip(self._to_left, self._to_right, strict=True):
@@ -48,7 +48,7 @@ class KeyedPermutation:
         return mapped
 
     def inverse(self, values: Array) -> Array:
-        """Which integers are mapped to these (...), int64."""
+        """Return the integers whose images these (...), int64, are."""
         left, right = self._halves(values)
         a, b = np.uint32(self._a), np.uint32(self._b)
         for to_left, to_right in zip(self._to_left[::-1], self._to_right[::-1], strict=True):

@@ -34,7 +34,7 @@ def parent_of(pid: int) -> int:
 
 
 def _status(pid: int) -> list[str]:
-    """What Linux tells of a process, from its state on; empty if there is no such process, or it has ended."""
+    """Return the status of a process as Linux has it, from the state on; empty if there is no such process."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             fields = file.read().rpartition(")")[2].split()
@@ -44,7 +44,7 @@ def _status(pid: int) -> list[str]:
 
 
 def has_ended(folder: str, prefix: str) -> bool:
-    """Whether the keeper of some files was killed, and so the process that they belong to, if that cannot be seen."""
+    """True if the keeper of some files was killed, and so the process that they belong to, if that cannot be seen."""
     try:
         lock = os.open(os.path.join(folder, f"{prefix}{LOCK}"), os.O_RDONLY)
     except OSError:

@@ -28,11 +28,11 @@ class Owner(NamedTuple):
 
     @property
     def prefix(self) -> str:
-        """What the names of its files begin with."""
+        """The prefix of the names of its files."""
         return f"{NAME}-{_boot()}.{_container()}-{self.pid}-{self.started}-"
 
     def is_alive(self) -> bool:
-        """Whether the process still runs."""
+        """True if the process still runs."""
         return keeper.start_of(self.pid) == self.started
 
     def start_keeper(self, folder: Path) -> None:
@@ -93,7 +93,7 @@ def named_files(folder: Path, prefix: str) -> list[tuple[str, Path]]:
 
 
 def _is_started_by_torchrun(pid: int) -> bool:
-    """Whether a process has the variables that torchrun gives to its workers, and they to others."""
+    """True if a process has the variables that torchrun gives to its workers, and they to others."""
     try:
         return b"TORCHELASTIC_RUN_ID=" in Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:

@@ -58,7 +58,7 @@ class Mark:
 
 @dataclass
 class _Index:
-    """What the index, a file that is only ever replaced as a whole, says of the other files."""
+    """Content of the index: it describes the other files, and is only ever replaced as a whole."""
 
     key: str  # in the names of the files; each set of rows has another one
     world: int
@@ -229,7 +229,7 @@ class SharedRows:
 
     @property
     def were_there(self) -> bool:
-        """Whether an earlier process should have left rows, or has done so."""
+        """True if an earlier process should have left rows, or has done so."""
         return is_restarted() or self._index_file.exists()
 
     def _roll_back(self, index: _Index, place: int, stride: int) -> None:

@@ -44,7 +44,7 @@ def refuse_short_lived_workers(strategy: Strategy) -> None:
 
 
 def is_called_by(objects: Sequence[object]) -> bool:
-    """Whether a method of one of these objects is among the callers of this function."""
+    """True if a method of one of these objects is among the callers of this function."""
     frame = inspect.currentframe()
     while frame is not None:
         caller = frame.f_locals.get("self") if "self" in frame.f_code.co_varnames else None

@@ -197,7 +197,7 @@ class RehearsalMixin(BufferSaving):
         return merged(batch, replayed)
 
     def is_offered(self, batch: Tree) -> bool:
-        """Whether the samples of a batch are to be stored as well."""
+        """True if the samples of a batch are to be stored as well."""
         return True
 
     def more_leaves(self, batch: Tree) -> dict[str, Tensor]:
@@ -214,7 +214,7 @@ class RehearsalMixin(BufferSaving):
         return (samples, more) if self._extra_names else samples
 
     def _is_late(self) -> bool:
-        """Whether samples are written after the forward pass, which adds leaves to them."""
+        """True if samples are written after the forward pass, which adds leaves to them."""
         return bool(self._extra_names)
 
     def log_costs(self) -> None:
@@ -269,7 +269,7 @@ class RehearsalMixin(BufferSaving):
             self._common_end = CommonEnd(self._trainer, self.memory, self._ends)
 
     def _ends(self) -> bool:
-        """Whether a worker got SIGTERM, the same on all workers that have begun equally many steps."""
+        """True if a worker got SIGTERM, the same on all workers that have begun equally many steps."""
         if self.memory.world < world_size():  # workers of one replica exchange no counts
             return any(self._more_batches.exchange(self.memory.asks_for_end))
         return self.memory.ends

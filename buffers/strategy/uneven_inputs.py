@@ -75,7 +75,7 @@ class EvenLoader:
             yield batch
 
     def take(self) -> bool:
-        """Whether the next batch to train on is a repeated one; a loader may fetch batches ahead."""
+        """True if the next batch to train on is a repeated one; a loader may fetch batches ahead."""
         return self._repeated.popleft() if self._repeated else False
 
     def _batches_of_known_length(self) -> Iterator[tuple[Tree, bool]]:

@@ -27,7 +27,7 @@ _COLOURS = dict(zip(USES, COLOURS, strict=False))
 
 
 def has_cost_curve(results: Results) -> bool:
-    """Whether there is something to draw: several phases, and FLOPs by use."""
+    """True if there is something to draw: several phases, and FLOPs by use."""
     return len(results.accuracy_matrix) > 1 and results.cost.flops is not None and results.cost.total_flops > 0
 
 

@@ -34,7 +34,7 @@ _ROOM = 1.04
 
 
 def has_test_curves(results: object) -> TypeGuard[ReturnResults]:
-    """Whether tasks were tested inside phases."""
+    """True if tasks were tested inside phases."""
     return isinstance(results, ReturnResults) and results.evaluations is not None and bool(results.evaluations.steps)
 
 

@@ -38,7 +38,7 @@ class _Point:
 
 
 def has_trade_off(runs: Sequence[tuple[str, Sequence[Results]]]) -> bool:
-    """Whether there is something to draw: several methods, and FLOPs of at least one of them."""
+    """True if there is something to draw: several methods, and FLOPs of at least one of them."""
     return len(runs) > 1 and any(run.cost.total_flops > 0 for _, group in runs for run in group)
 
 

@@ -67,7 +67,7 @@ class BenchScore:
 
     @property
     def passed(self) -> bool:
-        """Whether all runs succeeded within the expectations."""
+        """True if all runs succeeded within the expectations."""
         return not self.problems
 
 
@@ -109,7 +109,7 @@ def score_bench(bench: Bench, events: Mapping[str, Sequence[Event]]) -> BenchSco
 
 
 def _has_rewards(bench: Bench) -> bool:
-    """Whether a bench has returns, as far as that is known without code of its own."""
+    """True if a bench has returns, as far as that is known without code of its own."""
     return ":" not in bench.setting and get_setting(bench.setting).assumptions.rewards
 
 

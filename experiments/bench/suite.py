@@ -135,12 +135,12 @@ class Suite:
 
 
 def is_shipped(name: str) -> bool:
-    """Whether redwood ships a suite of this name."""
+    """True if redwood ships a suite of this name."""
     return (SHIPPED / f"{name}.yaml").is_file()
 
 
 def is_bench(folder: Path) -> bool:
-    """Whether a suite was run in this folder."""
+    """True if a suite was run in this folder."""
     return (folder / FILE).is_file()
 
 

@@ -15,7 +15,7 @@ from redwood.core.branches import branch_commands
 from redwood.core.errors import RedwoodError
 from redwood.settings.data.sources import IMAGE_FILES, refuse_absent
 
-# Similarity from which an option is suggested for an unknown one: at .6, `--epsilon` is like `--version`.
+# Similarity from which an option is suggested for an unknown one: at 0.6, `--epsilon` is like `--version`.
 ALIKE = 0.7
 # Runs that a comparison or a sweep may have, and processes that it may start.
 MOST_RUNS = 100_000
@@ -23,14 +23,14 @@ MOST_PROCESSES = 1024
 
 # Redwood's own commands that are words: the arguments and the purpose of each.
 OWN = {
-    "resume": ("DIR", "go on with the run, comparison, sweep or bench in a folder"),
-    "predict": ("DIR --dataset D", "write a table of what a finished run predicts for new samples"),
-    "extend": ("DIR --dataset D", "learn further data with a finished run, in a new run"),
-    "export": ("DIR", "write a finished run for other programs"),
+    "resume": ("DIR", "continue the run, comparison, sweep or bench in a folder"),
+    "predict": ("DIR --dataset D", "predict new samples with a finished run, and write a table"),
+    "extend": ("DIR --dataset D", "train a finished run on further data, as a new run"),
+    "export": ("DIR", "export a finished run for other programs"),
     "report": ("DIR...", "write one page on runs, comparisons and sweeps"),
-    "bench": ("SUITE", "run a suite with expectations, or report on the folder of one"),
-    "sweep": ("NAME=VALUES... --setting S --method M", "try values of options, scored on held-out samples"),
-    "list": ("[KEY]", "show the tree of settings and the methods of each, one setting, or presets"),
+    "bench": ("SUITE", "run a suite with expectations, or report on the folder of a bench"),
+    "sweep": ("NAME=VALUES... --setting S --method M", "search values of options, by scores on held-out samples"),
+    "list": ("[KEY]", "show all settings with their methods, or one setting, or presets"),
 }
 
 
@@ -140,9 +140,14 @@ def table_format(text: str) -> str:
 def add_launching(parser: argparse._ActionsContainer) -> None:
     """Add the options of commands that run several jobs."""
     add = parser.add_argument
-    add("--table", type=table_format, metavar="FORMAT", help="a table for a paper: latex, markdown, latex:forgetting")
-    add("--jobs", type=whole(1, MOST_PROCESSES), metavar="N", help="N at once (default: one per core, or per GPU)")
-    add("--launcher", choices=("here", "pool", "slurm"), help="in this process, in several (the default), or on SLURM")
+    add("--table", type=table_format, metavar="FORMAT", help="print a table: latex, markdown, latex:forgetting")
+    add(
+        "--jobs",
+        type=whole(1, MOST_PROCESSES),
+        metavar="N",
+        help="number of parallel runs (default: one per core or GPU)",
+    )
+    add("--launcher", choices=("here", "pool", "slurm"), help="this process, a pool of processes (default) or SLURM")
     add("--slurm", nargs="+", metavar="KEY=VALUE", help="options of sbatch, such as partition=a mem=8G")
 
 
@@ -150,16 +155,21 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose what to run."""
     group = parser.add_argument_group("what to run")
     add, number = group.add_argument, whole(1, MOST_RUNS)
-    add("--setting", metavar="KEY", help="setting, or several: a,b or all; the command list shows them")
-    add("--method", metavar="KEY", help="method, or several: a,b or all; a+b is both as one; or file.py:Class")
-    add("--seeds", type=number, default=1, metavar="N", help="repeat with N seeds: mean and deviation")
-    add("--class_orders", type=number, metavar="N", help="N orders of the classes (default: one from each seed)")
+    add("--setting", metavar="KEY", help="setting; several as a,b or all (see the command list)")
+    add("--method", metavar="KEY", help="method; several as a,b or all; joined as a+b; or file.py:Class")
+    add("--seeds", type=number, default=1, metavar="N", help="repeat with N seeds; tables show mean and deviation")
+    add(
+        "--class_orders",
+        type=number,
+        metavar="N",
+        help="number of class orders (default: each seed draws its own order)",
+    )
     add_launching(group)
-    add("--config", metavar="FILE", help="options from a YAML file; flags override them")
-    add("--preset", metavar="NAME", help="options of a published result; flags override them")
-    add("--suite", metavar="NAME", help="environments, budget and agent's options of a benchmark, or FILE")
-    add("--trust", action="store_true", help="run the code that files of options name")
-    add("--help", "-h", action="store_true", help="show this help; with a pair, its options too")
+    add("--config", metavar="FILE", help="read options from a YAML file; flags override them")
+    add("--preset", metavar="NAME", help="use the options of a published result; flags override them")
+    add("--suite", metavar="NAME", help="environments, budget and agent's options, by name or FILE")
+    add("--trust", action="store_true", help="run code that a file of options names")
+    add("--help", "-h", action="store_true", help="show this help; with a setting and a method also their options")
 
 
 def selection_parser() -> argparse.ArgumentParser:
@@ -246,10 +256,10 @@ def refuse_repeated(arguments: Sequence[str]) -> None:
 
 _EXAMPLES = (
     ("--setting class_incremental --method rehearsal", ""),
-    ("--setting class_incremental --method rehearsal --help", "the options of these two"),
+    ("--setting class_incremental --method rehearsal --help", "the options of this setting and method"),
     ("--setting all --method rehearsal,ewc,finetune", "one table, one picture"),
     ("--preset der_pp/cifar10-500", "a published result"),
-    ("resume runs/2026...", "go on where it stopped"),
+    ("resume runs/2026...", "continue a stopped run"),
 )
 
 

@@ -135,7 +135,7 @@ def _parser(pair: Pair, roots: Sequence[Chosen]) -> argparse.ArgumentParser:
         usage=f"%(prog)s {pair} [options]",
         add_help=False,
         allow_abbrev=False,
-        description=f"Options of {pair}; defaults stand in brackets. Where a name stands, FILE.py:Name may, too.",
+        description=f"Options of {pair}. Defaults are in brackets. FILE.py:Name can replace a name.",
         formatter_class=partial(argparse.RawDescriptionHelpFormatter, max_help_position=30),
     )
     add_selection(parser)

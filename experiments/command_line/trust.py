@@ -77,7 +77,7 @@ def _data_sets_in(file: Path) -> Iterable[str]:
 
 
 def names_code(text: str, option: str = "") -> bool:
-    """Whether an option's value names code other than redwood's own and the entry points of installed packages.
+    """True if an option's value names code other than redwood's own and the entry points of installed packages.
 
     Args:
         text: The value.

@@ -31,7 +31,7 @@ class LaunchOptions:
 
     @property
     def here(self) -> bool:
-        """Whether the runs take place in this process, which shows their output."""
+        """True if the runs take place in this process, which shows their output."""
         if launched_processes() > 1:
             return True
         return self.launcher == "here" or (self.launcher is None and self.jobs == 1)

@@ -92,7 +92,7 @@ class Job:
 
     @property
     def complete(self) -> bool:
-        """Whether its results are there."""
+        """True if its results are there."""
         return (self.folder / "results.json").exists()
 
     def results(self) -> Results:

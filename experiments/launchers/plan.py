@@ -43,12 +43,12 @@ _PLAN = Record(
 
 
 def is_comparison(folder: Path) -> bool:
-    """Whether a comparison was started in this folder."""
+    """True if a comparison was started in this folder."""
     return (folder / FILE).is_file()
 
 
 def is_finished_sweep(folder: Path) -> bool:
-    """Whether a sweep in this folder has written what it found."""
+    """True if a sweep in this folder has written what it found."""
     return (folder / FOUND).is_file()
 
 
@@ -220,7 +220,7 @@ class ComparisonPlan:
 
 
 def has_class_order(pair: Pair, arguments: Sequence[str]) -> bool:
-    """Whether the stream that the arguments choose for a pair can draw its class order from a seed."""
+    """True if the stream that the arguments choose for a pair can draw its class order from a seed."""
     chosen = choose(pair.load()[0], given_texts(arguments))
     return any("class_order_seed" in option_fields(part.cls) for part in chosen.all())
 

@@ -62,7 +62,7 @@ class Preset:
 
     @property
     def is_met(self) -> bool | None:
-        """Whether the target lies within the tolerance and twice our own deviation; None if never run."""
+        """True if the target lies within the tolerance and twice our own deviation; None if never run."""
         if self.reached is None:
             return None
         return abs(self.reached.mean - self.target) <= math.hypot(self.tolerance, 2 * self.reached.deviation)

@@ -113,7 +113,7 @@ def _command_of_run(results: Results) -> str:
 
 
 def _is_record(value: object) -> bool:
-    """Whether an entry of a configuration describes the stream, and is not an option."""
+    """True if an entry of a configuration describes the stream, and is not an option."""
     return isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, dict) for item in value))
 
 

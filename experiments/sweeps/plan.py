@@ -42,7 +42,7 @@ _PLAN = Record(
 
 
 def is_sweep(folder: Path) -> bool:
-    """Whether a sweep was started in this folder."""
+    """True if a sweep was started in this folder."""
     return (folder / FILE).is_file()
 
 
@@ -93,7 +93,7 @@ class SweepPlan:
 
     @property
     def lower_is_better(self) -> bool:
-        """Whether the lower score is the better one."""
+        """True if the lower score is the better one."""
         return self.score is RMSE
 
     @property

@@ -139,7 +139,7 @@ def parse_parameter(name: str, written: Written, kind: type | None) -> Range | C
 
 
 def _is_range(text: str, *, number: bool) -> bool:
-    """Whether a text is meant as a range; two dots may stand in the name of a file, too."""
+    """True if a text is meant as a range; two dots may stand in the name of a file, too."""
     if text.startswith(_LOG):
         return True
     low, dots, high = text.partition(_TO)

@@ -62,7 +62,7 @@ class Tried:
 
     @property
     def is_over(self) -> bool:
-        """Whether it has ended."""
+        """True if it has ended."""
         return self.ending.state != RUNNING
 
 

@@ -92,7 +92,7 @@ class TrainedModel:
 
     @property
     def takes_task_ids(self) -> bool:
-        """Whether the setting tells the task of each sample at test."""
+        """True if the setting tells the task of each sample at test."""
         return self.setting.assumptions.task_ids >= TaskIds.TEST
 
     def predict(self, x: Tensor | np.ndarray, task_id: Tensor | int | None = None) -> Tensor:

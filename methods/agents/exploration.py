@@ -40,7 +40,7 @@ class AgentBestReturn(OffPolicyAgent):
     without_second_phase: ClassVar[str] = "No old policy explored"
     composition: ClassVar[Composition] = Composition.ANYWHERE
 
-    explore_steps: int = 1000  # steps of a task in which old policies act, and not random actions; 0: none
+    explore_steps: int = 1000  # steps of a task in which old policies act instead of random actions (0: none)
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Refuse to be joined to an agent that can only learn from its own actions."""

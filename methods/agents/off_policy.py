@@ -106,7 +106,7 @@ class DQN(OffPolicyAgent):
     buffer_size: int = 1_000_000  # transitions that the replay memory holds
     learning_starts: int = 100  # steps of a phase before its first update, with random actions
     batch_size: int = 32  # transitions per update
-    tau: float = 1.0  # share of the network that the target network takes over each time
+    tau: float = 1.0  # share of the network that each update moves into the target network
     gamma: float = 0.99  # discount of later rewards
     train_freq: int = 4  # steps of each environment between updates
     gradient_steps: int = 1  # updates each time (-1: as many as steps)
@@ -114,7 +114,7 @@ class DQN(OffPolicyAgent):
     target_update_interval: int = 10_000  # steps between updates of the target network
     exploration_fraction: float = 0.1  # share of a phase in which exploration goes down
     exploration_initial_eps: float = 1.0  # share of random actions at the start of a phase
-    exploration_final_eps: float = 0.05  # share of random actions later on
+    exploration_final_eps: float = 0.05  # share of random actions after that
     max_grad_norm: float = 10  # norm that gradients are clipped to
 
     @override
@@ -141,17 +141,17 @@ class SAC(OffPolicyAgent):
     buffer_size: int = 1_000_000  # transitions that the replay memory holds
     learning_starts: int = 100  # steps of a phase before its first update, with random actions
     batch_size: int = 256  # transitions per update
-    tau: float = 0.005  # share of the critics that the target critics take over each time
+    tau: float = 0.005  # share of the critics that each update moves into the target critics
     gamma: float = 0.99  # discount of later rewards
     train_freq: int = 1  # steps of each environment between updates
     gradient_steps: int = 1  # updates each time (-1: as many as steps)
     n_steps: int = 1  # steps whose rewards are added up before a value is estimated
     ent_coef: str = "auto"  # weight of the entropy: a number, auto (learned), or auto_0.1 (learned, 0.1 at first)
-    target_update_interval: int = 1  # updates between those of the target critics
+    target_update_interval: int = 1  # updates of the critics between two updates of the target critics
     target_entropy: str = "auto"  # entropy that a learned weight aims at: a number, or auto (minus the actions' size)
-    use_sde: bool = False  # whether noise of the actions depends on the state (Raffin et al., 2021)
-    sde_sample_freq: int = -1  # steps after which this noise is drawn anew (-1: each rollout)
-    use_sde_at_warmup: bool = False  # whether it takes the place of random actions before the first update
+    use_sde: bool = False  # let the noise of actions depend on the state (Raffin et al., 2021)
+    sde_sample_freq: int = -1  # steps after which this noise is drawn again (-1: each rollout)
+    use_sde_at_warmup: bool = False  # let this noise replace random actions before the first update
 
     @override
     def outputs(self, observations: Tensor) -> Tensor:
@@ -180,7 +180,7 @@ class TD3(OffPolicyAgent):
     buffer_size: int = 1_000_000  # transitions that the replay memory holds
     learning_starts: int = 100  # steps of a phase before its first update, with random actions
     batch_size: int = 256  # transitions per update
-    tau: float = 0.005  # share of the networks that the target networks take over each time
+    tau: float = 0.005  # share of the networks that each update moves into the target networks
     gamma: float = 0.99  # discount of later rewards
     train_freq: int = 1  # steps of each environment between updates
     gradient_steps: int = 1  # updates each time (-1: as many as steps)

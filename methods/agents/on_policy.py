@@ -84,11 +84,11 @@ class A2C(OnPolicyAgent):
     ent_coef: float = 0.0  # weight of the entropy of the actions
     vf_coef: float = 0.5  # weight of the loss of the values
     max_grad_norm: float = 0.5  # norm that gradients are clipped to
-    rms_prop_eps: float = 1e-5  # what RMSprop adds to its divisor
-    use_rms_prop: bool = True  # whether RMSprop is the optimizer, or Adam
-    use_sde: bool = False  # whether noise of continuous actions depends on the state (Raffin et al., 2021)
-    sde_sample_freq: int = -1  # steps after which this noise is drawn anew (-1: each rollout)
-    normalize_advantage: bool = False  # whether to scale the advantages of each rollout to mean 0 and deviation 1
+    rms_prop_eps: float = 1e-5  # number that RMSprop adds to its divisor
+    use_rms_prop: bool = True  # use RMSprop as the optimizer; else Adam
+    use_sde: bool = False  # let the noise of continuous actions depend on the state (Raffin et al., 2021)
+    sde_sample_freq: int = -1  # steps after which this noise is drawn again (-1: each rollout)
+    normalize_advantage: bool = False  # scale the advantages of each rollout to mean 0 and deviation 1
 
 
 @dataclass
@@ -107,12 +107,12 @@ class PPO(OnPolicyAgent):
     n_epochs: int = 10  # passes over each rollout
     gamma: float = 0.99  # discount of later rewards
     gae_lambda: float = 0.95  # weight of long returns in the advantages
-    clip_range: float = 0.2  # how far the probability of an action may move, as a share of it
-    clip_range_vf: float | None = None  # how far the value of a state may move (default: any distance)
-    normalize_advantage: bool = True  # whether to scale the advantages of each batch to mean 0 and deviation 1
+    clip_range: float = 0.2  # largest change of the probability of an action, as a share of it
+    clip_range_vf: float | None = None  # largest change of the value of a state (default: no limit)
+    normalize_advantage: bool = True  # scale the advantages of each batch to mean 0 and deviation 1
     ent_coef: float = 0.0  # weight of the entropy of the actions
     vf_coef: float = 0.5  # weight of the loss of the values
     max_grad_norm: float = 0.5  # norm that gradients are clipped to
-    use_sde: bool = False  # whether noise of continuous actions depends on the state (Raffin et al., 2021)
-    sde_sample_freq: int = -1  # steps after which this noise is drawn anew (-1: each rollout)
-    target_kl: float | None = None  # divergence from the policy of the rollout that ends its updates (default: none)
+    use_sde: bool = False  # let the noise of continuous actions depend on the state (Raffin et al., 2021)
+    sde_sample_freq: int = -1  # steps after which this noise is drawn again (-1: each rollout)
+    target_kl: float | None = None  # divergence from the rollout's policy that ends its updates (default: none)

@@ -59,7 +59,7 @@ class AgentPackNet(Agent):
     composition: ClassVar[Composition] = Composition.ANYWHERE
 
     prune_share: float = 0.75  # share of each layer's free weights that a task gives up again
-    equal_capacity: bool = False  # each phase keeps an equal part of the weights instead, so that the last prunes none
+    equal_capacity: bool = False  # let each phase keep an equal part of the weights, so that the last phase prunes none
     retrain_share: float = 0.33  # share of a task's steps that come after pruning
 
     def __post_init__(self) -> None:

@@ -75,7 +75,7 @@ class OneHotTask(TaskInput):
 
     @property
     def is_channels(self) -> bool:
-        """Whether the code consists of channels of an image."""
+        """True if the code consists of channels of an image."""
         return self._axis is not None
 
     @override

@@ -48,7 +48,7 @@ class WeightPenalty(QuadraticPenalty, Agent):
     target = IncrementalRLSetting
     without_second_phase: ClassVar[str] = "The penalty on weights never acted"
 
-    regularize_critic: bool = False  # whether critics and value functions have a penalty, too
+    regularize_critic: bool = False  # penalise critics and value functions, too
 
     @override
     def configure(self, setting: ContinualRLSetting) -> None:

@@ -72,13 +72,13 @@ def hidden_pairs(network: nn.Module) -> list[Pair]:
 
 
 def _has_more_weights(network: nn.Module, parts: list[nn.Module], places: list[int]) -> bool:
-    """Whether the network has weights outside the layers of the chain; their purpose is unknown."""
+    """True if the network has weights outside the layers of the chain; their purpose is unknown."""
     layers = {id(weights) for place in places for weights in parts[place].parameters()}
     return any(id(weights) not in layers for weights in network.parameters())
 
 
 def _reads_all(pair: Pair, between: list[nn.Module]) -> bool:
-    """Whether the second layer reads exactly the units of the first, in their order."""
+    """True if the second layer reads exactly the units of the first, in their order."""
     layer, after = pair
     if not all(type(part) in BETWEEN for part in between):
         return False

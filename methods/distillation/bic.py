@@ -104,8 +104,8 @@ class BiC(Distilling, Exemplars):
     composition: ClassVar[Composition] = Composition.ANYWHERE
     extends = (TwoSide,)
 
-    optimizer: Any = OPTIMIZERS.chosen(Sgd(momentum=0.9))  # algorithm that changes the weights
-    bias_samples: int = 20  # of buffer_size: samples kept aside from training that the correction is fitted to
+    optimizer: Any = OPTIMIZERS.chosen(Sgd(momentum=0.9))  # algorithm that updates the weights
+    bias_samples: int = 20  # stored samples that are not trained on, and to which the correction is fitted
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -35,8 +35,8 @@ class ICaRL(LwFMC, Exemplars):
 
     brings: ClassVar[frozenset[str]] = frozenset({"exemplars"})
 
-    buffer_policy: Any = BUFFER_POLICIES.chosen("herding")  # which samples the buffer keeps, here exemplars
-    herding_candidates: int = 2000  # samples of a task kept until its end, per worker, to choose exemplars from
+    buffer_policy: Any = BUFFER_POLICIES.chosen("herding")  # policy that chooses the samples to keep, here exemplars
+    herding_candidates: int = 2000  # samples of a task, per worker, among which exemplars are chosen at its end
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -116,8 +116,8 @@ class Distilling(LightningMethod):
     brings: ClassVar[frozenset[str]] = frozenset({"teacher"})
     bars: ClassVar[Mapping[str, str]] = ONE_TEACHER
 
-    temperature: float = 2.0  # of the softmax that is distilled
-    divergence: str = "kl"  # what is distilled by: kl (Kullback-Leibler) or js (Jensen-Shannon)
+    temperature: float = 2.0  # temperature of the softmax that is distilled
+    divergence: str = "kl"  # divergence that distillation minimises: kl (Kullback-Leibler) or js (Jensen-Shannon)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -14,7 +14,7 @@ from redwood.settings.assumptions import Assumptions, Context, TaskIds
 
 
 def new_classes_compete(promised: Assumptions) -> bool:
-    """Whether new classes compete with old ones at test; then the outputs of either kind can be too large."""
+    """True if new classes compete with old ones at test; then the outputs of either kind can be too large."""
     return promised.context < Context.STATIONARY and promised.task_ids < TaskIds.TEST and not promised.shared_outputs
 
 

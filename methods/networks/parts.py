@@ -86,11 +86,11 @@ class NetworkPart(Part):
 
 @dataclass
 class Network(NetworkPart):
-    """A network by its name, or a function of a user that makes one."""
+    """A network by its name, or your own function that makes a network."""
 
     name: str = field(default="auto", metadata=NAME)
-    weights: str = ""  # file of weights to start from: safetensors or a state dict (none: random)
-    trainable: Any = TRAINABLE.chosen("all")  # what is trained
+    weights: str = ""  # file of initial weights: safetensors or a state dict (none: random)
+    trainable: Any = TRAINABLE.chosen("all")  # part of the network that is trained
 
     @property
     @override
@@ -164,7 +164,7 @@ class GivenNetwork(NetworkPart):
     """A module from Python, of which each run trains a copy."""
 
     module: Any = field(default=None, metadata=NAME)
-    trainable: Any = TRAINABLE.chosen("all")  # what is trained
+    trainable: Any = TRAINABLE.chosen("all")  # part of the network that is trained
 
     @property
     @override

@@ -49,7 +49,7 @@ def layers_of(network: nn.Module) -> list[Layer]:
 
 
 def is_row(network: nn.Module) -> bool:
-    """Whether a network is just a row of at least two layers, and the last one is linear."""
+    """True if a network is just a row of at least two layers, and the last one is linear."""
     layers = layers_of(network)
     flat = True
     for part in parts_of(network):

@@ -98,7 +98,7 @@ class _Tracer(fx.Tracer):
     """Takes apart all modules but those that are known."""
 
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        """Whether a module is one node of the graph."""
+        """True if a module is one node of the graph."""
         return isinstance(module, (*BETWEEN, *_INPUTS, nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d))
 
 

@@ -16,7 +16,7 @@ from redwood.core.memory import available_on_host
 from redwood.methods.networks.last_layer import head_name
 
 COUNTER = ".num_batches_tracked"
-"""What batch normalisation counts, to no effect without `momentum=None`; older files, as of torchvision, lack it."""
+"""A counter of batch normalisation, without effect unless `momentum=None`; older files, as of torchvision, lack it."""
 # Where files of whole training states, as of timm and of Lightning, keep the weights.
 _NESTED = ("state_dict", "model")
 # Heads of torchvision's GoogLeNet and Inception that only their own training uses.

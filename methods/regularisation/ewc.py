@@ -63,7 +63,8 @@ class EWC(WeightImportance):
     ewc_form: str = "online"  # online: one term for all earlier tasks, which decays; per_task: one for each
     ewc_gamma: float = 0.95  # online: share of the importance for earlier tasks that is kept at each task's end
     fisher_samples: int = 200  # samples of each task that the Fisher information is estimated on
-    fisher_labels: str = "sampled"  # its labels: sampled (from the network's predictions) or given (the true ones)
+    # labels for the Fisher information: sampled (from the network's predictions) or given (true)
+    fisher_labels: str = "sampled"
 
     def __post_init__(self) -> None:
         super().__post_init__()

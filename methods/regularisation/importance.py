@@ -111,7 +111,7 @@ class WeightImportance(QuadraticPenalty, LightningMethod):
 
     @property
     def scales_to_mean(self) -> bool:
-        """Whether importances are measured in multiples of their mean, so that one strength serves many streams.
+        """True if importances are measured in multiples of their mean, so that one strength serves many streams.
 
         The size of an importance depends on the data, on the network and on how well the task was learned. A network
         that is sure of its predictions has a tiny Fisher information. The papers tune the strength for each stream

@@ -23,4 +23,4 @@ class AsyncRehearsal(Rehearsal):
     multi_label: ClassVar[bool] = True
     bars: ClassVar[Mapping[str, str]] = {"exemplars": "as exemplars are chosen at the end of a task"}
 
-    asynchronous: bool = async_option(default=True)  # draw from all workers' buffers, one step ahead
+    asynchronous: bool = async_option(default=True)  # draw from the buffers of all workers, in the background

@@ -113,9 +113,9 @@ class GDumb(BufferOptions, LightningMethod):
     target = ContinualSetting
     composition: ClassVar[Composition] = Composition.NEVER
 
-    optimizer: Any = OPTIMIZERS.chosen(Sgd(momentum=0.9))  # algorithm that changes the weights
+    optimizer: Any = OPTIMIZERS.chosen(Sgd(momentum=0.9))  # algorithm that updates the weights
     lr_schedule: Any = LR_SCHEDULES.chosen("cosine")  # how the learning rate moves within a phase
-    memory_passes: int = 50  # times that the stored samples are gone through
+    memory_passes: int = 50  # passes over the stored samples
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -25,4 +25,4 @@ class MIR(Rehearsal):
     composition: ClassVar[Composition] = Composition.ANYWHERE
     multi_label: ClassVar[bool] = True
 
-    buffer_sampler: Any = BUFFER_SAMPLERS.chosen("mir")  # which samples are drawn from it
+    buffer_sampler: Any = BUFFER_SAMPLERS.chosen("mir")  # sampler that chooses the samples to draw

@@ -32,8 +32,8 @@ class BufferOptions:
     """Size and place of a buffer. Under several workers each keeps an equal part of it."""
 
     buffer_size: int = 200  # samples that the buffer holds, over all workers
-    buffer_bytes: int = 0  # instead of buffer_size: bytes that its rows take, over all workers (0: buffer_size counts)
-    buffer_tier: Any = BUFFER_TIERS.chosen("auto")  # where the buffer lies
+    buffer_bytes: int = 0  # size of the buffer in bytes, over all workers, in place of buffer_size (0: use buffer_size)
+    buffer_tier: Any = BUFFER_TIERS.chosen("auto")  # memory that holds the buffer
 
     @property
     def kept_apart(self) -> int:
@@ -58,7 +58,7 @@ class BufferOptions:
             )
 
     def is_on_gpu(self, device: torch.device) -> bool:
-        """Whether the buffer lies on a GPU, if the method's network is on `device`."""
+        """True if the buffer lies on a GPU when the method's network is on `device`."""
         return device.type == "cuda" and self.buffer_tier.key in ("auto", "cuda")
 
     def own_share(self, world: int = 0) -> dict[str, int]:
@@ -103,11 +103,11 @@ def async_option(*, default: bool) -> bool:
 class ReplayOptions(BufferOptions):
     """The options of replay: the samples that a buffer keeps, the samples drawn from it, and their number."""
 
-    buffer_tier: Any = REPLAY_TIERS.chosen("auto")  # where the buffer lies
-    buffer_policy: Any = BUFFER_POLICIES.chosen("reservoir")  # which samples the buffer keeps
-    buffer_sampler: Any = BUFFER_SAMPLERS.chosen("uniform")  # which samples are drawn from it
-    replay_ratio: float = 1.0  # samples drawn from the buffer for each incoming one
-    asynchronous: bool = async_option(default=False)  # draw from all workers' buffers, one step ahead
+    buffer_tier: Any = REPLAY_TIERS.chosen("auto")  # memory that holds the buffer
+    buffer_policy: Any = BUFFER_POLICIES.chosen("reservoir")  # policy that chooses the samples to keep
+    buffer_sampler: Any = BUFFER_SAMPLERS.chosen("uniform")  # sampler that chooses the samples to draw
+    replay_ratio: float = 1.0  # samples drawn from the buffer for each incoming sample
+    asynchronous: bool = async_option(default=False)  # draw from the buffers of all workers, in the background
 
     def check_replay_options(self) -> None:
         """Raise `InvalidOptionError` if an option is out of range, or does not go with another one."""

@@ -1,4 +1,4 @@
-"""What a buffer keeps, what is drawn from it, and where it lies: parts of the methods that store samples."""
+"""Policy, sampler and tier of a buffer: parts of the methods that store samples."""
 
 import inspect
 from collections.abc import Mapping
@@ -68,12 +68,12 @@ class BufferComponent(Part):
 
 @dataclass
 class PolicyPart(BufferComponent):
-    """Which samples a buffer keeps."""
+    """The policy of a buffer."""
 
 
 @dataclass
 class SamplerPart(BufferComponent):
-    """Which samples are drawn from a buffer."""
+    """The sampler of a buffer."""
 
 
 BUFFER_POLICIES = Kind("buffer_policy", PolicyPart, "redwood.buffer_policies")
@@ -118,7 +118,7 @@ for _option, (_kind, _known, _) in _KINDS.items():
 
 @dataclass
 class Tier(Part):
-    """Where a buffer lies."""
+    """The memory that holds a buffer."""
 
     key: ClassVar[str]  # as `redwood.buffers` calls it
     on_cuda: ClassVar[bool] = False  # whether it needs a CUDA device
@@ -141,7 +141,7 @@ def _register(part: type[Tier]) -> type[Tier]:
 @_register
 @dataclass
 class Auto(Tier):
-    """Where the network is."""
+    """On the device of the network."""
 
     key: ClassVar[str] = "auto"
 

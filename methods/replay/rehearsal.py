@@ -75,7 +75,7 @@ class Rehearsal(ReplayOptions, LightningMethod):
             self.add(step)
 
     def should_add(self, step: Step) -> bool:
-        """Whether the incoming samples are offered to the buffer."""
+        """True if the incoming samples are offered to the buffer."""
         return step.first_pass or self.adds_repeats
 
     def add(self, step: Step) -> None:

@@ -56,7 +56,7 @@ class Replay(ABC):
 
     @abstractmethod
     def never_drew(self) -> bool:
-        """Whether the run is known to have replayed nothing."""
+        """True if the run is known to have replayed nothing."""
 
     @abstractmethod
     def strategy(self, method: "Rehearsal") -> "Strategy | None":

@@ -114,7 +114,7 @@ class TrainingLog:
 
 
 def optimizer_moved(trainer: Trainer, batch_idx: int) -> bool:
-    """Whether the optimizer has made a step after this batch of the epoch; else gradients are being accumulated."""
+    """True if the optimizer has made a step after this batch of the epoch; else gradients are being accumulated."""
     return (batch_idx + 1) % trainer.accumulate_grad_batches == 0 or trainer.is_last_batch
 
 

@@ -70,7 +70,7 @@ class FlopMeter(Stateful):
 
     @property
     def counting(self) -> bool:
-        """Whether the operations of this step are counted; else an earlier step of its kind gives their number."""
+        """True if the operations of this step are counted; else an earlier step of its kind gives their number."""
         return self._counter is not None
 
     def end_step(self) -> None:

@@ -19,12 +19,12 @@ def count_outputs(action_space: Discrete | MultiBinary | Box) -> int:
 
 
 def predicts_numbers(action_space: Discrete | MultiBinary | Box) -> bool:
-    """Whether numbers are to be predicted, not classes or labels."""
+    """True if numbers are to be predicted, not classes or labels."""
     return isinstance(action_space, Box)
 
 
 def predicts_label_sets(action_space: Discrete | MultiBinary | Box) -> bool:
-    """Whether samples have several labels."""
+    """True if samples have several labels."""
     return isinstance(action_space, MultiBinary)
 
 

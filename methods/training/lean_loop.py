@@ -39,7 +39,7 @@ Hooks = list[Callable[..., object]]
 
 
 def suits(trainer: Trainer, module: LightningModule) -> bool:
-    """Whether `LeanEpochLoop` does all that a step of the Trainer does.
+    """True if `LeanEpochLoop` does all that a step of the Trainer does.
 
     It does not in another version of Lightning, on several workers, or in another precision than float32. It does not
     with accumulated gradients, with loggers of Lightning, or with callbacks from outside redwood, which may use any

@@ -122,7 +122,7 @@ class Step:
 
     @property
     def first_draw(self) -> slice:
-        """Where in `batch` the samples of the first draw are; without replay, empty behind the incoming ones."""
+        """The place in `batch` of the samples of the first draw; without replay, empty behind the incoming ones."""
         if self.replayed is None:
             return slice(self.n_incoming, self.n_incoming)
         start = self.replayed_rows.start

@@ -143,7 +143,7 @@ def check_names_differ(name: str, names: tuple[str, ...], y: Tensor, contexts: T
 
 
 def _of_different_tasks(labels: list[int], y: Tensor, contexts: Tensor | None) -> bool:
-    """Whether each task has samples of one of these classes at most."""
+    """True if each task has samples of one of these classes at most."""
     if contexts is None or y.dim() > 1:
         return False
     tasks = torch.cat([contexts[y == label].unique() for label in labels])

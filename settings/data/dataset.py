@@ -130,12 +130,12 @@ class Dataset:
 
     @property
     def is_regression(self) -> bool:
-        """Whether the targets are numbers, not classes."""
+        """True if the targets are numbers, not classes."""
         return self.y.dtype.is_floating_point
 
     @property
     def is_multi_label(self) -> bool:
-        """Whether a sample may have several labels."""
+        """True if a sample may have several labels."""
         return self.y.dtype == torch.bool
 
     @property
@@ -145,7 +145,7 @@ class Dataset:
 
     @property
     def keeps_order(self) -> bool:
-        """Whether `--stream auto` keeps the order of the samples, unless the data has tasks of its own."""
+        """True if `--stream auto` keeps the order of the samples, unless the data has tasks of its own."""
         return self.ordered or self.is_regression
 
     @property
@@ -247,7 +247,7 @@ class Dataset:
 
 
 def are_numbers(names: Iterable[str]) -> bool:
-    """Whether all names are numbers, as those of classes without names."""
+    """True if all names are numbers, as those of classes without names."""
     return all(name.isdecimal() for name in names)
 
 

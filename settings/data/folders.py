@@ -385,7 +385,7 @@ class _Walk:
 
 
 def holds_image(folder: Path) -> bool:
-    """Whether a folder holds an image itself, not only in folders within it."""
+    """True if a folder holds an image itself, not only in folders within it."""
     try:
         with os.scandir(folder) as found:
             return any(is_image(entry.name) and entry.is_file() for entry in found)
@@ -394,7 +394,7 @@ def holds_image(folder: Path) -> bool:
 
 
 def is_image(path: str) -> bool:
-    """Whether a file has the name of an image, and is not hidden."""
+    """True if a file has the name of an image, and is not hidden."""
     return path.lower().endswith(SUFFIXES) and not os.path.basename(path).startswith(".")
 
 

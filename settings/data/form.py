@@ -14,7 +14,7 @@ _MOST_OVER = 10
 
 
 def is_grey(space: Box) -> bool:
-    """Whether samples are images of one channel."""
+    """True if samples are images of one channel."""
     shape = space.shape
     return shape[:1] == (1,) and len(shape) == 3
 

@@ -43,7 +43,7 @@ class Rows:
 
     @property
     def follow_time(self) -> bool:
-        """Whether each task ends before the next one begins."""
+        """True if each task ends before the next one begins."""
         if self.tasks is None or self.time is None:
             return False
         return bool((self.tasks[torch.argsort(self.time, stable=True)].diff() >= 0).all())
@@ -125,7 +125,7 @@ def dataset_of_rows(
 
 
 def is_text(column: Any) -> bool:
-    """Whether a column of a table holds texts."""
+    """True if a column of a table holds texts."""
     pandas = _pandas()
     return bool(pandas.api.types.is_string_dtype(column) or isinstance(column.dtype, pandas.CategoricalDtype))
 

@@ -187,7 +187,7 @@ def _labels(name: str, source: Any) -> Tensor:
 
 
 def _changes_targets(source: Any) -> bool:
-    """Whether a data set of torchvision transforms its labels."""
+    """True if a data set of torchvision transforms its labels."""
     own = getattr(source, "target_transform", None)
     return own is not None or getattr(getattr(source, "transforms", None), "target_transform", None) is not None
 

@@ -90,7 +90,7 @@ class Evaluations:
 
     @property
     def reports_success(self) -> bool:
-        """Whether every task that was tested after the last phase reports successes."""
+        """True if every task that was tested after the last phase reports successes."""
         return bool(self.success) and any(value is not None for value in self.success[-1]) and _fits(self)
 
     def add_phase(self, outcomes: Outcomes, *, kept: Sequence[bool]) -> None:

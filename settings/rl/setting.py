@@ -48,8 +48,8 @@ class ReinforcementSetting(Setting, rewards=True, passes=Range(1, 1)):
     attributes: list[str] = field(default_factory=list)  # physics that tasks change (default: the known physics of env)
     task_noise: float = 0.2  # standard deviation of the factors by which tasks change the physics
     tasks: list[str] = field(default_factory=list)  # each task's physics, such as: default length=2,gravity=20
-    max_episode_steps: int = 0  # steps after which an episode is cut off (0: the environment's own limit)
-    test_episodes: int = 10  # episodes that each task is scored by
+    max_episode_steps: int = 0  # steps after which an episode is ended (0: the environment's own limit)
+    test_episodes: int = 10  # test episodes for each task
     eval_every: int = 0  # environment steps between two tests of all tasks inside a phase, for curves (0: none)
     reference: str = ""  # run of AGENT+scratch, or a folder of them, for normalised returns and forward transfer
 
@@ -93,7 +93,7 @@ class ReinforcementSetting(Setting, rewards=True, passes=Range(1, 1)):
 
     @property
     def _gives_environments(self) -> bool:
-        """Whether each task has an environment of its own."""
+        """True if each task has an environment of its own."""
         if isinstance(self.env, str):
             return "," in self.env or self.env.startswith(PREFIX)
         return isinstance(self.env, SupervisedSetting | Sequence)

@@ -226,7 +226,7 @@ class ReinforcementStream(FixedStream):
         return None if ended is None else found.to_dict()
 
     def _keeps_episodes(self, task: int) -> bool:
-        """Whether results keep each test episode of a task. Episodes that are single samples are not kept."""
+        """True if results keep each test episode of a task. Episodes that are single samples are not kept."""
         return self._makers[self._tasks[task].environment].n_test_episodes is None
 
     def result_fields(self, details: list[dict[str, Any]]) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def given_tasks(maker: EnvironmentMaker, texts: Sequence[str]) -> list[Task]:
 
 
 def _is_size(name: str) -> bool:
-    """Whether a number is a length, a mass or a moment of inertia: an environment divides by these."""
+    """True if a number is a length, a mass or a moment of inertia: an environment divides by these."""
     return name in ("m", "l") or any(word in name.lower() for word in ("mass", "length", "moi"))
 
 

@@ -248,7 +248,7 @@ def _squared_errors(answer: Tensor, y: Tensor) -> tuple[Tensor]:
 
 
 def _hits(answer: Tensor, y: Tensor, is_own: Tensor | None, tasks: Tensor) -> tuple[Tensor, Tensor]:
-    """Whether each sample (B,) was predicted right, and whether its class is among the five highest scores."""
+    """Two masks (B,): the prediction is right; the class is among the five highest scores."""
     if answer.dim() == 1:
         return answer == y, answer == y
     highest = answer.topk(min(TOP, answer.shape[1]), dim=1).indices == y[:, None]

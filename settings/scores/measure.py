@@ -53,7 +53,7 @@ class Measure:
 
     @property
     def is_share(self) -> bool:
-        """Whether values lie in [0, 1] and higher is better."""
+        """True if values lie in [0, 1] and higher is better."""
         return self.unit == "%"
 
     @property

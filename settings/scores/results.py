@@ -154,12 +154,12 @@ class Results:
 
     @property
     def all_tested(self) -> bool:
-        """Whether every task was tested after every phase so far; False with `--eval_tasks seen`."""
+        """True if every task was tested after every phase so far; False with `--eval_tasks seen`."""
         return not any(None in row for row in self.accuracy_matrix)
 
     @property
     def tested(self) -> bool:
-        """Whether any task was tested; False with `--eval_tasks none`."""
+        """True if any task was tested; False with `--eval_tasks none`."""
         return any(value is not None for row in self.accuracy_matrix for value in row)
 
     @property

@@ -61,7 +61,7 @@ class Source:
 
     @cached_property
     def _has_transforms(self) -> bool:
-        """Whether a task transforms its samples."""
+        """True if a task transforms its samples."""
         return any(task.transform is not None for task in self.tasks)
 
     def samples(self, entries: Entries) -> Tensor:

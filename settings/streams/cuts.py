@@ -68,7 +68,7 @@ class OfClasses(OfOneDataSet):
 @STREAMS.register("auto")
 @dataclass
 class Auto(OfClasses):
-    """The tasks of the data, if it names some; else its order, its classes or its instances, whichever it has."""
+    """Cut by the task ids of the data; without these by its order, by its classes, or into random parts."""
 
     takes_tasks: ClassVar[bool] = True
 

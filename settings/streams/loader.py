@@ -73,7 +73,7 @@ class BatchLoader:
 
     @property
     def first_pass(self) -> bool:
-        """Whether the last batch was presented for the first time; see `Batch.first_pass`."""
+        """True if the last batch was presented for the first time; see `Batch.first_pass`."""
         return _held(_SEQUENCES, self).first_pass
 
     @property

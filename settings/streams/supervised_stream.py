@@ -135,7 +135,7 @@ class SupervisedStream(FixedStream):
         check_suits(name, data, self.setting.validation, adds_classes=self._adds_classes())
 
     def _keeps_order(self, stream: StreamPart, data: Dataset) -> bool:
-        """Whether the samples of `data` come in their order."""
+        """True if the samples of `data` come in their order."""
         if not stream.follows_time(data):
             return False
         self.setting.transition.check_order(STREAMS.name_of(type(stream)))
@@ -239,31 +239,31 @@ class SupervisedStream(FixedStream):
 
     @property
     def _is_pooled(self) -> bool:
-        """Whether a phase holds the data of several tasks, shuffled."""
+        """True if a phase holds the data of several tasks, shuffled."""
         return self._promised.context == Context.STATIONARY or self._promised.past_accessible
 
     @property
     def _shows_ids(self) -> bool:
-        """Whether task ids are shown in training."""
+        """True if task ids are shown in training."""
         return self._promised.task_ids >= TaskIds.TRAINING
 
     @property
     def _asks(self) -> bool:
-        """Whether predictions are asked for before labels are served."""
+        """True if predictions are asked for before labels are served."""
         return self._promised.predict_first or self.setting.delay > 0
 
     def _adds_classes(self) -> bool:
-        """Whether the tasks differ in their classes only, without help of ids at test or of old data."""
+        """True if the tasks differ in their classes only, without help of ids at test or of old data."""
         told = self._promised.shared_outputs or self._promised.task_ids >= TaskIds.TEST
         return self._promised.boundaries and not self._is_pooled and not told
 
     @property
     def _one_task_each(self) -> bool:
-        """Whether each phase trains one task."""
+        """True if each phase trains one task."""
         return self._promised.boundaries and self.num_phases == self.num_tasks and not self._promised.past_accessible
 
     def _can_keep_order(self) -> bool:
-        """Whether samples can come in their order. A task that is presented several times is shuffled."""
+        """True if samples can come in their order. A task that is presented several times is shuffled."""
         return not self._is_pooled and (not self._promised.boundaries or self.setting.passes == 1)
 
     @property

@@ -26,7 +26,7 @@ class OfSeveralDataSets(StreamPart):
 
     joins: ClassVar[bool] = True
 
-    first_task: int = 0  # begin with this one; earlier tasks were learned in an earlier run
+    first_task: int = 0  # first task of this run; an earlier run has learned the tasks before it
 
     @override
     def __post_init__(self) -> None:

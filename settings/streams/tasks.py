@@ -84,12 +84,12 @@ class StreamPart(Part):
         return ()
 
     def follows_time(self, data: Dataset) -> bool:
-        """Whether tasks follow each other in the order of the samples."""
+        """True if tasks follow each other in the order of the samples."""
         return False
 
     @property
     def sets_number(self) -> bool:
-        """Whether the number of tasks follows from its options or from the data."""
+        """True if the number of tasks follows from its options or from the data."""
         return False
 
     def part_of_run(self, data: Dataset, n_tasks: int, wanted: int | None) -> range:

@@ -69,7 +69,7 @@ def test_help(capsys):
     assert main([*PAIR[:4], "--help"]) == 0
     text = capsys.readouterr().out
     assert "--async [bool], --asynchronous [bool]" in text
-    assert "draw from all workers' buffers, one step ahead" in text
+    assert "draw from the buffers of all workers, in the" in text
 
 
 class TestCosts:

@@ -172,7 +172,7 @@ class TestFromPython:
     def test_a_subclass_may_say_the_default_as_a_name(self) -> None:
         @dataclass
         class Own(Finetune):
-            optimizer: Any = "adam"  # algorithm that changes the weights
+            optimizer: Any = "adam"  # algorithm that updates the weights
 
         assert Own().optimizer == Adam() and list(kinds_of(Own)) == list(kinds_of(Finetune))
 

@@ -36,7 +36,7 @@ class Cut:
 @dataclass
 class CutAsync(Cut, AsyncRehearsal):
     buffer_size: int = SIZE  # samples that the buffer holds
-    buffer_policy: Any = "class_balanced"  # which samples the buffer keeps
+    buffer_policy: Any = "class_balanced"  # policy that chooses the samples to keep
 
 
 @dataclass

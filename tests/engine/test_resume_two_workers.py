@@ -38,7 +38,7 @@ class CutAccumulation(CutRehearsal):
 class CutEarlyEnd(CutRehearsal):
     """Its phases end before their 6 passes are over."""
 
-    patience: int = 1  # passes without a better score on --validation that end a phase, with its best weights (0: none)
+    patience: int = 1  # passes without a better score that end a phase
     lr: float = 0.2  # learning rate
 
 
@@ -55,13 +55,13 @@ class CutAGEM(Cut, AGEM):
 @dataclass
 class CutGDumb(Cut, GDumb):
     buffer_size: int = 31  # samples that the buffer holds, over all workers
-    memory_passes: int = 4  # times that the stored samples are gone through
+    memory_passes: int = 4  # passes over the stored samples
 
 
 @dataclass
 class CutICaRL(Cut, ICaRL):
     buffer_size: int = 31  # samples that the buffer holds, over all workers
-    herding_candidates: int = 30  # samples of a task kept until its end, per worker, to choose exemplars from
+    herding_candidates: int = 30  # samples of a task, per worker, among which exemplars are chosen at its end
 
 
 def run(method, **options):

@@ -39,7 +39,7 @@ class Written(EWC, Rehearsal):
 @dataclass
 class OtherDefaults(LightningMethod):
     composition = Composition.ANYWHERE
-    optimizer: Any = OPTIMIZERS.chosen(Sgd(momentum=0.9))  # algorithm that changes the weights
+    optimizer: Any = OPTIMIZERS.chosen(Sgd(momentum=0.9))  # algorithm that updates the weights
 
 
 class TestClass:

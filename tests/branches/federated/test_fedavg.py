@@ -119,7 +119,7 @@ class CutSSI(FedSSI):
     """Ends the process before a step of the second phase, if `cut` says which."""
 
     cut: ClassVar[int] = -1
-    optimizer: Any = OPTIMIZERS.chosen(Sgd(momentum=0.9))  # algorithm that changes the weights
+    optimizer: Any = OPTIMIZERS.chosen(Sgd(momentum=0.9))  # algorithm that updates the weights
     dropout: float = 0.2  # share of the hidden activations dropped in training (Mirzadeh et al., 2020)
 
     def callbacks(self):

@@ -22,7 +22,7 @@ PASSES = 4
 class Watched(GDumb):
     """Notes, for each phase, the network before it reads, all that it reads, the new network, and what that is fed."""
 
-    memory_passes: int = PASSES  # times that the stored samples are gone through
+    memory_passes: int = PASSES  # passes over the stored samples
 
     def configure(self, setting):
         super().configure(setting)
