@@ -174,7 +174,9 @@ def _result_table(pairs: Sequence[PairResults], colours: Mapping[str, str]) -> T
         names = {"method": Cell(pair.method, style="text", colour=colours[pair.method])}
         names |= {"setting": Cell(pair.setting, style="text")} if len(settings) > 1 else {}
         if pair.results:
-            scores = names | _scores(pair, values, is_best=_loss(pair) == best[pair.setting])
+            alone = sum(other.setting == pair.setting and bool(other.results) for other in pairs) == 1
+            values |= {"significance": "", "pareto": 0} if alone else {}
+            scores = names | _scores(pair, values, is_best=not alone and _loss(pair) == best[pair.setting])
             done.append((settings.index(pair.setting), _loss(pair), scores, _costs(pair, values)))
         else:
             reason = f"failed: {pair.failure}" if pair.failure else "not finished"

@@ -29,7 +29,7 @@ class Cell(NamedTuple):
         text: The text.
         key: The number that lines are sorted by; None: by the text.
         style: A class of the page's style, such as `best`.
-        colour: The colour of a mark before the text; empty: no mark.
+        colour: The colour of a mark beside the cell; empty: no mark.
     """
 
     text: str

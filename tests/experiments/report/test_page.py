@@ -168,7 +168,7 @@ def test_a_method_has_one_colour_in_figures_and_on_the_page(tmp_path):
     lines = results_of(folder)
     assert {line["method"].text: line["method"].colour for line in lines} == looks
     page = page_of(folder)
-    assert {style.removeprefix("background:") for style in parse(page).styles} == set(looks.values())
+    assert {style.removeprefix("border-left: 6px solid ") for style in parse(page).styles} == set(looks.values())
     for svg in figures_in(page):
         assert all(colour.lower() in svg for colour in looks.values())
 
