@@ -41,11 +41,12 @@ def draw_comparisons(cells: Sequence[PairResults], folder: Path) -> None:
     for number, (measure, group) in enumerate(by_measure(cells).items()):
         if any(cell.results for cell in group):
             draw_comparison(group, folder / f"comparison{f'_{measure}' if number else ''}", methods)
-    settings = dict.fromkeys(cell.setting for cell in cells)
-    for setting in settings if len(settings) > 1 and len(methods) > 1 else ():
-        runs = [(cell.method, cell.results) for cell in cells if cell.setting == setting and cell.results]
-        if len(runs) > 1 and any(has_courses(group) for _, group in runs):
-            plot_comparison(runs, folder / f"comparison_{re.sub(r'[^A-Za-z0-9]+', '_', setting)}", looks_of(methods))
+        settings = dict.fromkeys(cell.setting for cell in group)
+        for setting in settings if len(settings) > 1 else ():
+            runs = [(cell.method, cell.results) for cell in group if cell.setting == setting and cell.results]
+            if len(runs) > 1 and any(has_courses(results) for _, results in runs):
+                name = f"comparison_{re.sub(r'[^A-Za-z0-9]+', '_', setting)}"
+                plot_comparison(runs, folder / name, looks_of(methods))
 
 
 def draw_comparison(
