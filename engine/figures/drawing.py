@@ -12,7 +12,7 @@ from textwrap import shorten
 from typing import Any
 
 import numpy as np
-from matplotlib import rc_context
+from matplotlib import rc_context, rcParams
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis, XAxis
 from matplotlib.figure import Figure
@@ -66,14 +66,17 @@ def save_figure(figure: Figure, path: str | os.PathLike[str], own: tuple[re.Patt
         figure.set_layout_engine("none")
     shown = figure.get_tightbbox().padded(_MARGIN)
     for axes in figure.axes:
+        for patch in axes.patches:
+            patch.set_rasterized(bool(patch.get_hatch()))  # the path of a hatch can take 100 kB
         drawn = [line.get_path().vertices for line in axes.lines] + [cloud.get_offsets() for cloud in axes.collections]
         if sum(np.shape(points)[0] for points in drawn) > _MAX_POINTS:
             for artist in (*axes.lines, *axes.collections):
                 artist.set_rasterized(True)
+    # Texts stay texts, and name few fonts, which keeps files small. Ids in a file follow from the salt.
+    fonts = {"svg.fonttype": "none", "font.sans-serif": [rcParams["font.sans-serif"][0], "Verdana", "sans-serif"]}
     for file in [path] if path.suffix else [path.with_suffix(".png"), path.with_suffix(".svg")]:
         described = _NO_METADATA.get(file.suffix, {}) | creator
-        # Texts stay texts, which keeps files small. Ids in the file follow from the salt.
-        with replacing(file, own) as temporary, rc_context({"svg.fonttype": "none", "svg.hashsalt": file.stem}):
+        with replacing(file, own) as temporary, rc_context({**fonts, "svg.hashsalt": file.stem}):
             figure.savefig(temporary, format=file.suffix[1:], dpi=_DPI, bbox_inches=shown, metadata=described)
 
 

@@ -21,7 +21,7 @@ from redwood.experiments.report.tables import SIGNED, Cell, Table, duration, sho
 from redwood.settings.scores.measure import LABEL_GROUPS
 from redwood.settings.scores.pareto import loss_of
 
-MAX_BYTES = 2_500_000  # of the figures of a page
+MAX_BYTES = 2_700_000  # of the figures of a page
 _MAX_METRICS = 12
 _LEAD = (
     f"Means over runs, ± standard deviation. Bold: the best mean of a setting. {ON_FRONT}: no method is better in both "
@@ -70,7 +70,8 @@ def content_of(sources: Sequence[Source]) -> Content:
             Part("Figures", figures=_read(runs[0].folder.glob("*.svg"))),
         ]
     else:
-        shown = _comparison_pictures(sources, pairs)
+        drawn = _comparison_pictures(sources, pairs)
+        shown = [one for number, one in enumerate(drawn, start=1) if _size(drawn[:number]) <= MAX_BYTES]
         folded, left_out = _of_runs(entries, MAX_BYTES - _size(shown))
         parts = [
             Part("Results", _LEAD, _result_tables(pairs)),
@@ -78,8 +79,9 @@ def content_of(sources: Sequence[Source]) -> Content:
             *(Part("Tuning", one.lead, one.tables, _read([one.folder / "sweep.svg"])) for one in sources if one.tables),
             Part("Runs", "The figures of the first run of each pair.", folded=folded),
         ]
+        left_out += len(drawn) - len(shown)
         if left_out:
-            notes.append(f"The figures of {left_out} pairs have no room on this page; their folders hold them.")
+            notes.append(f"The figures of {left_out} pairs or settings have no room on this page; see their folders.")
     return Content(
         _title(sources, pairs),
         sources[0].kind if len(sources) == 1 else "report",

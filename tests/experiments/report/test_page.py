@@ -224,7 +224,7 @@ def test_figures_of_runs_lie_below_the_comparison_as_far_as_there_is_room(tmp_pa
     best = results_of(folder)[0]["method"].text
     names = [name for name, _ in content.parts[-1].folded]
     assert len(names) == 2 and f"s / {best}, seed 0" in names
-    assert content.notes == ["The figures of 1 pairs have no room on this page; their folders hold them."]
+    assert content.notes == ["The figures of 1 pairs or settings have no room on this page; see their folders."]
 
 
 def test_the_parts_of_a_sweep(tmp_path):
