@@ -73,10 +73,11 @@ def save_figure(figure: Figure, path: str | os.PathLike[str], own: tuple[re.Patt
             for artist in (*axes.lines, *axes.collections):
                 artist.set_rasterized(True)
     # Texts stay texts, and name few fonts, which keeps files small. Ids in a file follow from the salt.
-    fonts = {"svg.fonttype": "none", "font.sans-serif": [rcParams["font.sans-serif"][0], "Verdana", "sans-serif"]}
+    fonts = [rcParams["font.sans-serif"][0], "Verdana", "sans-serif"]
     for file in [path] if path.suffix else [path.with_suffix(".png"), path.with_suffix(".svg")]:
         described = _NO_METADATA.get(file.suffix, {}) | creator
-        with replacing(file, own) as temporary, rc_context({**fonts, "svg.hashsalt": file.stem}):
+        style: Any = {"svg.fonttype": "none", "svg.hashsalt": file.stem, "font.sans-serif": fonts}
+        with replacing(file, own) as temporary, rc_context(style):
             figure.savefig(temporary, format=file.suffix[1:], dpi=_DPI, bbox_inches=shown, metadata=described)
 
 

@@ -121,7 +121,7 @@ def _identity(part: _Part) -> str:
 def _labelled(joined: Sequence[tuple[list[_Part], str]]) -> list[Entry]:
     """Entries with labels: the short name, and in brackets the options that differ between entries of that name."""
     parts = [group[0] for group, _ in joined]
-    of_setting = {part.setting: _setting_options(part.setting) for part in parts}
+    of_setting = {setting: _setting_options(setting) for setting in {part.setting for part in parts}}
     settings, methods = short_names(part.setting for part in parts), short_names(part.method for part in parts)
     in_setting = [{k: v for k, v in part.options.items() if k in of_setting[part.setting]} for part in parts]
     in_method = [{k: v for k, v in part.options.items() if k not in of_setting[part.setting]} for part in parts]
