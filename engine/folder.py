@@ -25,7 +25,8 @@ class RunFolder:
     A run folder holds `config.yaml` (reproduces the run), `results.json` (only once the run is complete),
     `metrics.csv`, `accuracy_matrix.png`, `accuracy_curve.png` (label sets: `map_...`, regression: `rmse_...`,
     environments: `return_...`), `cost_curve.png` (of several phases), `slices.png` (of `--slices`),
-    `label_groups.png` (of label sets), `test_curves.png` (of `--eval_every`) and `checkpoints/`.
+    `label_groups.png` (of label sets), `test_curves.png` (of `--eval_every`), each with an `.svg` beside it, and
+    `checkpoints/`.
 
     The checkpoints are `boundary.pt`, written after each phase, and `inside-phase-*.ckpt`, written during the phase. If
     one checkpoint per phase is kept, there is `phase-*.pt`, too.
@@ -256,7 +257,7 @@ class RunFolder:
 
     def _refuse_subfolders(self) -> None:
         """Refuse a folder that has the name of one of the run's files, before anything is trained."""
-        refuse_folders(self.path, ("metrics.csv", "results.json", "*.png", "config.yaml", "report.html"))
+        refuse_folders(self.path, ("metrics.csv", "results.json", "*.png", "*.svg", "config.yaml", "report.html"))
 
     def _refuse_missing_boundary(self) -> None:
         """A run that has begun its first phase has a checkpoint from before it."""

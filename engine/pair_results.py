@@ -131,6 +131,17 @@ def transfers_to_last(pair: PairResults, pairs: Iterable[PairResults]) -> list[f
     return [sign * gain for gain in gains if gain is not None]
 
 
+def by_measure(pairs: Iterable[PairResults]) -> dict[str, list[PairResults]]:
+    """The pairs of each measure, since accuracies and returns have no place in one table."""
+    pairs = list(pairs)
+    measures = {pair.setting: pair.results[0].measure.key for pair in pairs if pair.results}
+    usual = next(iter(measures.values()), "")
+    groups: dict[str, list[PairResults]] = {}
+    for pair in pairs:
+        groups.setdefault(measures.get(pair.setting, usual), []).append(pair)
+    return groups
+
+
 def methods_in_order(pairs: Iterable[PairResults]) -> list[str]:
     """The methods of some pairs, in the order of each setting's: not all methods need to apply to the first one."""
     ordered: list[str] = []

@@ -1,9 +1,8 @@
 """Results of runs that buy samples: the scores of each slice after each round, and the purchases."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +10,7 @@ from typing_extensions import override
 
 from redwood.core.schema import ListOf, Number, Spec, Text
 from redwood.settings.scores import metrics
-from redwood.settings.scores.results import Results
+from redwood.settings.scores.results import Draw, Results
 from redwood.settings.scores.results_schema import AMOUNT, COUNT
 
 
@@ -85,7 +84,5 @@ class AcquisitionResults(Results):
         return float(self.learned[-1].mean())
 
     @override
-    def figures(self) -> Mapping[str, Callable[[Any, Path], None]]:
-        from redwood.branches.acquisition.purchases import plot_purchases
-
-        return {"accuracy_curve.png": plot_purchases}
+    def figures(self) -> Mapping[str, Draw | str]:
+        return {"accuracy_curve": "redwood.branches.acquisition.purchases:plot_purchases"}

@@ -1,15 +1,14 @@
 """Results of runs that ask for labels: those of their data, and how many labels were asked for."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from typing_extensions import override
 
 from redwood.core.schema import ListOf, Spec
 from redwood.settings.scores.multi_label_results import MultiLabelResults
-from redwood.settings.scores.results import RegressionResults, Results
+from redwood.settings.scores.results import Draw, RegressionResults, Results
 from redwood.settings.scores.results_schema import COUNT
 
 _LABELS: Mapping[str, Spec] = {"labels_used": ListOf(ListOf(COUNT))}
@@ -28,10 +27,8 @@ class LabelBudgetResults(Results):
     labels_used: list[list[int]] = field(default_factory=list)
 
     @override
-    def figures(self) -> Mapping[str, Callable[[Any, Path], None]]:
-        from redwood.branches.label_budget.label_curve import plot_label_curve
-
-        return {**super().figures(), "label_curve.png": plot_label_curve}
+    def figures(self) -> Mapping[str, Draw | str]:
+        return {**super().figures(), "label_curve": "redwood.branches.label_budget.label_curve:plot_label_curve"}
 
 
 @dataclass(kw_only=True)

@@ -1,8 +1,7 @@
 """Results of OSAKA: the online accuracy, by domain and by the number of steps since the context switched."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -11,7 +10,7 @@ from typing_extensions import override
 
 from redwood.branches.osaka.contexts import Visits
 from redwood.core.schema import ListOf, Number, Record, Spec
-from redwood.settings.scores.results import Results, Rows
+from redwood.settings.scores.results import Draw, Results, Rows
 from redwood.settings.scores.results_schema import COUNT
 from redwood.settings.scores.task_scores import nan_to_none
 
@@ -72,10 +71,8 @@ class OsakaResults(Results):
         return online
 
     @override
-    def figures(self) -> Mapping[str, Callable[[Any, Path], None]]:
-        from redwood.branches.osaka.since_switch import plot_since_switch
-
-        return {"accuracy_curve.png": plot_since_switch}
+    def figures(self) -> Mapping[str, Draw | str]:
+        return {"accuracy_curve": "redwood.branches.osaka.since_switch:plot_since_switch"}
 
     @override
     def further_rows(self) -> Sequence[Rows]:

@@ -1,7 +1,9 @@
 """The figure of a comparison: methods under settings as a heat map, and accuracy against cost."""
 
 import os
+import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 from matplotlib import colormaps
@@ -11,10 +13,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
 from redwood.engine.figures.drawing import height_of, looks_of, new_figure, save_figure, width_of
-from redwood.engine.figures.ranking import plot_comparison, title_comparison
+from redwood.engine.figures.ranking import has_courses, plot_comparison, title_comparison
 from redwood.engine.figures.trade_off import draw_trade_off, has_trade_off
 from redwood.engine.names import wrapped
-from redwood.engine.pair_results import PARTLY, SOME_FAILED, PairResults, methods_in_order
+from redwood.engine.pair_results import PARTLY, SOME_FAILED, PairResults, by_measure, methods_in_order
 
 _NOT_APPLICABLE, _FAILED = "#dddddd", "#b03030"
 # Inches, width and height: a cell of the map, a panel, and the labels around a panel.
@@ -24,6 +26,27 @@ _PANEL = (3.0, 2.4)
 _AROUND = (0.7, 0.6)
 _MAX_PANELS_A_ROW = 6
 _DIGITS = 5  # that a cell of the map has room for
+
+
+def draw_comparisons(cells: Sequence[PairResults], folder: Path) -> None:
+    """Draw all pictures of a comparison: one for each measure, and the courses of the methods under each setting.
+
+    A method has one look in all of them.
+
+    Args:
+        cells: The pairs that apply.
+        folder: Where to write `comparison...`; a picture of one setting has its name.
+    """
+    methods = {cell.method for cell in cells}
+    for number, (measure, group) in enumerate(by_measure(cells).items()):
+        if any(cell.results for cell in group):
+            draw_comparison(group, folder / f"comparison{f'_{measure}' if number else ''}", methods)
+        settings = dict.fromkeys(cell.setting for cell in group)
+        for setting in settings if len(settings) > 1 else ():
+            runs = [(cell.method, cell.results) for cell in group if cell.setting == setting and cell.results]
+            if len(runs) > 1 and any(has_courses(results) for _, results in runs):
+                name = f"comparison_{re.sub(r'[^A-Za-z0-9]+', '_', setting)}"
+                plot_comparison(runs, folder / name, looks_of(methods))
 
 
 def draw_comparison(

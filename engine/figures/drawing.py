@@ -1,6 +1,6 @@
 """Helpers for the figures of results: figures without pyplot, plain axes, and labels that do not overlap.
 
-They choose no back end and change no global state, so that figures can be drawn anywhere.
+They choose no back end and change no global state, but while a file is written, so that figures can be drawn anywhere.
 """
 
 import os
@@ -12,6 +12,7 @@ from textwrap import shorten
 from typing import Any
 
 import numpy as np
+from matplotlib import rc_context, rcParams
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis, XAxis
 from matplotlib.figure import Figure
@@ -33,6 +34,10 @@ _GREY = "#555555"
 MAX_DESCRIBED_TASKS = 10
 _NAME_LENGTH = 70
 _LEVEL_LETTERS = 3  # longer names below an axis are turned
+_DPI, _MARGIN = 160, 0.1  # of files; inches around all that is drawn
+_MAX_POINTS = 4000  # of the lines and points of a panel; those of more are pixels in SVG, too
+# Nothing that differs from one day or version to another, and no addresses.
+_NO_METADATA = {".svg": {"Date": None, "Creator": None, "Format": None, "Type": None}}
 
 
 def new_figure(width: float, height: float, between: float = 0.04) -> Figure:
@@ -41,21 +46,39 @@ def new_figure(width: float, height: float, between: float = 0.04) -> Figure:
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str], own: tuple[re.Pattern[bytes], str] | None = None) -> None:
-    """Write a figure, atomically; the folder is made if missing, the suffix decides the format.
+    """Write a figure, atomically; the folder is made if missing.
+
+    Its layout is done once, whatever the formats. Equal figures make equal files.
 
     Args:
         figure: The figure.
-        path: The file.
+        path: The file, whose suffix decides the format. Without one, two files are written: `.png` and `.svg`.
         own: Mark and option if the path is of the user's choice, see `redwood.core.files.refuse_foreign`. The mark is
             the file's creator; formats that name none cannot be replaced.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    creator: dict[str, Any] = {} if own is None else {"metadata": {"Creator": own[0].pattern.decode()}}
-    with replacing(path, own) as temporary:
-        figure.savefig(
-            temporary, format=path.suffix[1:] or None, dpi=160, bbox_inches="tight", pad_inches=0.1, **creator
-        )
+    creator: dict[str, Any] = {} if own is None else {"Creator": own[0].pattern.decode()}
+    engine = figure.get_layout_engine()
+    figure.set_dpi(_DPI)
+    if engine is not None:
+        engine.execute(figure)
+        figure.set_layout_engine("none")
+    shown = figure.get_tightbbox().padded(_MARGIN)
+    for axes in figure.axes:
+        for patch in axes.patches:
+            patch.set_rasterized(bool(patch.get_hatch()))  # the path of a hatch can take 100 kB
+        drawn = [line.get_path().vertices for line in axes.lines] + [cloud.get_offsets() for cloud in axes.collections]
+        if sum(np.shape(points)[0] for points in drawn) > _MAX_POINTS:
+            for artist in (*axes.lines, *axes.collections):
+                artist.set_rasterized(True)
+    # Texts stay texts, and name few fonts, which keeps files small. Ids in a file follow from the salt.
+    fonts = [rcParams["font.sans-serif"][0], "Verdana", "sans-serif"]
+    for file in [path] if path.suffix else [path.with_suffix(".png"), path.with_suffix(".svg")]:
+        described = _NO_METADATA.get(file.suffix, {}) | creator
+        style: Any = {"svg.fonttype": "none", "svg.hashsalt": file.stem, "font.sans-serif": fonts}
+        with replacing(file, own) as temporary, rc_context(style):
+            figure.savefig(temporary, format=file.suffix[1:], dpi=_DPI, bbox_inches=shown, metadata=described)
 
 
 def style_axes(axes: Axes, x: str, y: str) -> None:

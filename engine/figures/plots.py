@@ -1,13 +1,14 @@
 """Pictures of one run: the accuracy (or mAP, or RMSE) matrix, accuracy over the phases, and online accuracy.
 
-The suffix of the file decides the format (png, pdf, svg, ...). Tasks are numbered from 0, as everywhere.
+The suffix of the file decides the format (png, pdf, svg, ...); without one, a PNG and an SVG are written. Tasks are
+numbered from 0, as everywhere.
 """
 
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 from matplotlib import colormaps
@@ -16,6 +17,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm, ListedColormap, to_hex
 from numpy.typing import NDArray
 
+from redwood.core.registry import load_object
 from redwood.engine.figures.cost_curve import has_cost_curve, plot_cost_curve
 from redwood.engine.figures.drawing import (
     COLOURS,
@@ -31,15 +33,11 @@ from redwood.engine.figures.drawing import (
     style_axes,
     title_run,
 )
-from redwood.engine.figures.label_groups import plot_label_groups
 from redwood.engine.figures.slices import plot_slices
-from redwood.engine.figures.tested_curves import has_test_curves, plot_test_curves
 from redwood.engine.figures.timeline import plot_timeline
 from redwood.engine.names import task_in_words, task_label
-from redwood.settings.rl.results import ReturnResults
 from redwood.settings.scores.measure import RETURN, Measure
-from redwood.settings.scores.multi_label_results import MultiLabelResults
-from redwood.settings.scores.results import Results
+from redwood.settings.scores.results import Draw, Results
 
 # More tasks than this are told apart by a colour bar, or shown without the numbers in the cells.
 _MAX_LABELLED_TASKS = 10
@@ -49,20 +47,16 @@ _ROOM = 1.04  # for markers at the end of a scale
 
 
 def draw_run(results: Results, folder: Path) -> None:
-    """Draw the pictures of a complete run into its folder: those of every run, and `results.figures()`."""
+    """Draw the pictures of a complete run into its folder: those of every run, and `results.figures()`.
+
+    Each is written as a PNG, and as an SVG for papers and for the page of the run.
+    """
     key = results.measure.key
-    drawn: dict[str, Callable[[Any, Path], None]] = {
-        f"{key}_matrix.png": plot_accuracy_matrix,
-        f"{key}_curve.png": plot_accuracy_curve,
-    }
-    if has_test_curves(results):
-        drawn["test_curves.png"] = plot_test_curves
+    drawn: dict[str, Draw] = {f"{key}_matrix": plot_accuracy_matrix, f"{key}_curve": plot_accuracy_curve}
     if has_cost_curve(results):
-        drawn["cost_curve.png"] = plot_cost_curve
+        drawn["cost_curve"] = plot_cost_curve
     if results.slices is not None and results.slices.by != "class":
-        drawn["slices.png"] = plot_slices
-    if isinstance(results, MultiLabelResults):
-        drawn["label_groups.png"] = plot_label_groups
+        drawn["slices"] = plot_slices
     own = results.figures()
     for name, draw in drawn.items():
         if name not in own:
@@ -70,14 +64,15 @@ def draw_run(results: Results, folder: Path) -> None:
     _draw_own(results, own, folder)
     timeline = (results.cost.rehearsal or {}).get("timeline", ())
     if any(name == "step" for name, _, _ in timeline):
-        plot_timeline(timeline, folder / "rehearsal_timeline.png")
+        plot_timeline(timeline, folder / "rehearsal_timeline")
 
 
-def _draw_own(results: Results, own: Mapping[str, Callable[[Any, Path], None]], folder: Path) -> None:
+def _draw_own(results: Results, own: Mapping[str, Draw | str], folder: Path) -> None:
     """Draw the pictures that a class of results names; those of a user do not end a run that has been trained."""
     for name, draw in own.items():
         try:
-            draw(results, folder / name)
+            function = cast("Draw", load_object("figure", draw)) if isinstance(draw, str) else draw
+            function(results, folder / name)
         except Exception as error:
             if type(results).__module__.startswith("redwood."):
                 raise
@@ -232,10 +227,11 @@ def draw_online(axes: Axes, results: Results) -> None:
     name_average(axes)
     axes.set_ylim(*scale_of(measure, shown, _ROOM))
     axes.set_xlim(0, samples[-1])
-    if isinstance(results, ReturnResults) and results.num_phases > 1:
-        axes.set_xlim(0, results.steps_per_phase * len(results.accuracy_matrix))
+    steps = results.steps_per_phase
+    if steps is not None and results.num_phases > 1:
+        axes.set_xlim(0, steps * len(results.accuracy_matrix))
         order = results.order or range(len(results.accuracy_matrix))
-        shade_phases(axes, order, results.steps_per_phase)
+        shade_phases(axes, order, steps)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     # Of several passes, only the first is scored: later ones have learned from the samples already.
     first = " in the first pass" if results.cost.training_samples > samples[-1] and measure is not RETURN else ""

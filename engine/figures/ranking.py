@@ -55,7 +55,7 @@ def plot_comparison(
     )
     looks = looks or looks_of(label for label, _ in runs)
     names = [wrapped(label) for label, _ in runs]
-    courses = [(label, group) for label, group in best_last if all(len(run.learned) > 1 for run in group)]
+    courses = [(label, group) for label, group in best_last if has_courses(group)]
     traded = len({run.setting for _, group in runs for run in group}) == 1 and has_trade_off(runs)
     panels = 1 + bool(courses) + traded
     width = 3.8 + 0.08 * width_of(names)
@@ -68,6 +68,11 @@ def plot_comparison(
         draw_trade_off(figure.add_subplot(1, panels, panels), runs, (width - 1.5, height - 0.8), looks, name_all=True)
     title_comparison(figure, [run for _, group in runs for run in group])
     save_figure(figure, path)
+
+
+def has_courses(group: Sequence[Results]) -> bool:
+    """Whether the runs of a method have several phases."""
+    return all(len(run.learned) > 1 for run in group)
 
 
 def _draw_ranking(axes: Axes, best_last: Sequence[tuple[str, Sequence[Results]]], looks: Mapping[str, Look]) -> None:

@@ -4,7 +4,6 @@ Curves of success over steps, averaged over all tasks, are what Continual World 
 """
 
 import os
-from typing import TypeGuard
 
 import numpy as np
 from matplotlib import colormaps
@@ -31,11 +30,6 @@ from redwood.settings.scores.measure import RETURN, SUCCESS, Measure
 _PANEL = (7.4, 3.6)  # inches
 _MAX_LABELLED_TASKS = 10
 _ROOM = 1.04
-
-
-def has_test_curves(results: object) -> TypeGuard[ReturnResults]:
-    """True if tasks were tested inside phases."""
-    return isinstance(results, ReturnResults) and results.evaluations is not None and bool(results.evaluations.steps)
 
 
 def plot_test_curves(results: ReturnResults, path: str | os.PathLike[str]) -> None:

@@ -15,7 +15,7 @@ from redwood.core.files import refuse_folders, remove_temporaries, write_atomica
 from redwood.engine.folder_lock import locked
 from redwood.engine.launched import is_first_process
 from redwood.engine.names import short_names
-from redwood.engine.pair_results import PairResults
+from redwood.engine.pair_results import PairResults, by_measure
 from redwood.engine.run import Run
 from redwood.engine.signals import Stopped
 from redwood.experiments.command_line.arguments import UsageError
@@ -173,39 +173,27 @@ def _report(
     console: Console,
     table: str | None,
 ) -> None:
-    """Print the table, and write the files, the picture and the page."""
-    from redwood.engine.figures.comparison import draw_comparison  # matplotlib is for the end
+    """Print the table, and write the files, the pictures and the page."""
+    from redwood.engine.figures.comparison import draw_comparisons  # matplotlib is for the end
 
     write_comparison(rows, folder / "comparison.csv")
     settings = short_names(row.setting for row in rows)
     methods = short_names(row.method for row in rows)
     shown = [replace(row, setting=settings[row.setting], method=methods[row.method]) for row in rows]
-    for number, (measure, group) in enumerate(_by_measure(shown).items()):
+    for group in by_measure(shown).values():
         print_comparison(group, console)
-        if any(row.results for row in group):
-            picture = folder / f"comparison{f'_{measure}' if number else ''}.png"
-            draw_comparison(group, picture, all_methods=methods.values())
+    draw_comparisons(shown, folder)
     if not is_finished_sweep(folder.parent):  # the page of a sweep holds the runs of its best configuration, too
         write_report([source_of_comparison(folder)], folder / REPORT)
     if table is not None:
         name, _, metric = table.partition(":")
-        text = "\n".join(TABLES[name].make(group, metric) for group in _by_measure(shown).values())
+        text = "\n".join(TABLES[name].make(group, metric) for group in by_measure(shown).values())
         write_atomically(folder / f"comparison{TABLES[name].suffix}", text.encode())
         console.out(text, highlight=False)
     for job, outcome in outcomes.items():
         if isinstance(outcome, Failure) and outcome.applies and job.log.exists():
             console.print(Text(f"{job.label} failed: what it printed is in {job.log}"), soft_wrap=True)
     console.print(Text(f"written to {folder}"), soft_wrap=True)
-
-
-def _by_measure(rows: list[PairResults]) -> dict[str, list[PairResults]]:
-    """The rows of each measure, since accuracies and returns have no place in one table."""
-    measures = {row.setting: row.results[0].measure.key for row in rows if row.results}
-    usual = next(iter(measures.values()), "")
-    groups: dict[str, list[PairResults]] = {}
-    for row in rows:
-        groups.setdefault(measures.get(row.setting, usual), []).append(row)
-    return groups
 
 
 def _run_all(

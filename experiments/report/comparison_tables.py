@@ -260,9 +260,9 @@ def _clock(seconds: float) -> str:
 
 
 def write_comparison(rows: Sequence[PairResults], path: Path) -> None:
-    """Write one line per pair: its seeds, mean and standard deviation of each metric and cost, and what went wrong.
+    """Write one line per pair, its `values_of`, and why runs failed. A metric that is undefined is left empty.
 
-    A metric that is undefined for the pair is left empty. Of costs that no clock or operating system measures, only
+    Of costs that no clock or operating system measures, only
     the mean is written. `pareto` is 1 for the methods on the front of their setting, whose `hypervolume` stands in all
     lines of the setting. `transfer_to_last` is there if the method `independent` is among the pairs. The interval of
     the mean objective is `objective_low` to `objective_high`. `p_to_best` is the p-value of the difference to the best
@@ -276,18 +276,26 @@ def write_comparison(rows: Sequence[PairResults], path: Path) -> None:
     columns += [*(f"flops_{use}" for use in (*USES, "total")), "pareto", "hypervolume"]
     columns += [f"tuning_{name}" for name in TuningCost._fields] if _has_tuning(rows) else []
     columns += ["objective_low", "objective_high", "p_to_best", "significance"]
-    efficiency, significance = efficiency_of(rows), significance_of(rows)
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, ["setting", "method", "seeds", "class_orders", *columns, "failure"])
     writer.writeheader()
+    for row, found in zip(rows, values_of(rows), strict=True):
+        values = {"setting": row.setting, "method": row.method, "failure": row.failure or ""} | found
+        writer.writerow(dict(zip(values, cells(values.values()), strict=True)))
+    write_atomically(path, text.getvalue().encode())
+
+
+def values_of(rows: Sequence[PairResults]) -> list[dict[str, float | str]]:
+    """The seeds of each pair, mean and standard deviation of its metrics and costs, and its place among the others."""
+    efficiency, significance = efficiency_of(rows), significance_of(rows)
+    found: list[dict[str, float | str]] = []
     for row in rows:
-        values: dict[str, object] = {"setting": row.setting, "method": row.method, "failure": row.failure or ""}
-        values |= _counts(row) | dict(_values(row))
+        values: dict[str, float | str] = {**_counts(row), **dict(_values(row))}
         if row.results:
             values |= dict(_trade_off_values(row, rows, efficiency[row.setting]))
             values |= _significance_values(row.method, significance[row.setting])
-        writer.writerow(dict(zip(values, cells(values.values()), strict=True)))
-    write_atomically(path, text.getvalue().encode())
+        found.append(values)
+    return found
 
 
 def _counts(row: PairResults) -> dict[str, int | str]:

@@ -29,14 +29,12 @@ class Entry:
     Attributes:
         setting: Label of the setting, with the options that other entries have in another way.
         method: Label of the method, likewise.
-        sources: Numbers of the folders that the runs lie in.
         runs: The finished runs, by seed.
         failure: Why runs failed, in one sentence; None if none did.
     """
 
     setting: str
     method: str
-    sources: tuple[int, ...]
     runs: Sequence[FinishedRun]
     failure: str | None
 
@@ -123,7 +121,7 @@ def _identity(part: _Part) -> str:
 def _labelled(joined: Sequence[tuple[list[_Part], str]]) -> list[Entry]:
     """Entries with labels: the short name, and in brackets the options that differ between entries of that name."""
     parts = [group[0] for group, _ in joined]
-    of_setting = {part.setting: _setting_options(part.setting) for part in parts}
+    of_setting = {setting: _setting_options(setting) for setting in {part.setting for part in parts}}
     settings, methods = short_names(part.setting for part in parts), short_names(part.method for part in parts)
     in_setting = [{k: v for k, v in part.options.items() if k in of_setting[part.setting]} for part in parts]
     in_method = [{k: v for k, v in part.options.items() if k not in of_setting[part.setting]} for part in parts]
@@ -134,8 +132,7 @@ def _labelled(joined: Sequence[tuple[list[_Part], str]]) -> list[Entry]:
         runs = sorted((run for part in group for run in part.runs), key=lambda run: run.results.seed)
         failures = list(dict.fromkeys(part.failure for part in group if part.failure))
         label = f"{method} [{folder}]" if folder else method
-        sources = tuple(dict.fromkeys(part.source for part in group))
-        entries.append(Entry(setting, label, sources, runs, "; ".join(failures) or None))
+        entries.append(Entry(setting, label, runs, "; ".join(failures) or None))
     return _numbered(entries)
 
 

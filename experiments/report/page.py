@@ -13,14 +13,11 @@ from redwood.core.files import write_atomically
 from redwood.core.printable import printable
 from redwood.experiments.report.content import Content, content_of
 from redwood.experiments.report.source import Source
-from redwood.experiments.report.thinning import fit
 
 REPORT = "report.html"
 # The generator, by which a report is known; see `redwood.core.files.refuse_foreign`.
 OWN = (re.compile(b'content="redwood '), "--out")
 _PARTS = files("redwood.experiments.report") / "assets"
-# In this order: later scripts use what earlier ones declare.
-SCRIPTS = ("base.js", "charts.js", "sections.js", "score_charts.js", "detail_charts.js", "sweeps.js", "start.js")
 
 
 def write_report(sources: Sequence[Source], path: Path) -> list[str]:
@@ -36,14 +33,13 @@ def write_report(sources: Sequence[Source], path: Path) -> list[str]:
     Raises:
         RedwoodError: If the file cannot be written, or is there and no report.
     """
-    content = fit(content_of(sources))
+    content = content_of(sources)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, render(content).encode(), own=OWN)
     except OSError as error:
         raise RedwoodError(f"The report {path} cannot be written ({error.strerror}).") from error
-    notes: list[str] = content["notes"]
-    return notes
+    return list(content.notes)
 
 
 def render(content: Content) -> str:
@@ -51,12 +47,9 @@ def render(content: Content) -> str:
     from jinja2 import Environment, StrictUndefined  # a comparison needs it at its end
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     template = environment.from_string(_part("page.html"))
-    script = "\n".join(map(_part, SCRIPTS))
-    style = Markup(_part("page.css"))
-    # Names stand in the content whole, as escapes of JSON; in the texts around it, they have to be printable.
-    return printable(template.render(content=content, style=style, script=Markup(script), version=__version__))
+    style, script = (Markup(_part(name)) for name in ("page.css", "sort.js"))
+    return printable(template.render(content=content, style=style, script=script, version=__version__))
 
 
 def _part(name: str) -> str:

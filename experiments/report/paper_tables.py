@@ -126,7 +126,7 @@ def _of_one_setting(rows: Sequence[PairResults], found: Significance, notes: lis
     ]
     several = any(found.intervals.values())
     header = ["method", measure.label, *(["95 % interval"] if several else [])]
-    header += [_short(name, measure) for name in metrics[1:]]
+    header += [short_metric(name, measure) for name in metrics[1:]]
     lines = []
     for row in rows:
         cells = [_Cell(row.method), _objective(row, found)]
@@ -200,7 +200,8 @@ def _metric(row: PairResults, name: str) -> str:
     return _MISSING if statistic is None else row.results[0].measure.show(statistic[0], signed=name in _SIGNED)
 
 
-def _short(name: str, measure: Measure) -> str:
+def short_metric(name: str, measure: Measure) -> str:
+    """The name of a metric without its measure; the usual abbreviation of a long one."""
     stem = name.removesuffix(f"_{measure.key}")
     return _SHORT.get(stem, stem.replace("_", " "))
 

@@ -1,10 +1,9 @@
 """The sources of a report: finished runs in a folder, failures, and the command that repeats the runs."""
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from redwood.core.errors import RedwoodError
 from redwood.core.parts import flat
@@ -12,6 +11,7 @@ from redwood.engine.run import Run
 from redwood.experiments.command_line.arguments import invocation
 from redwood.experiments.command_line.config_file import as_arguments
 from redwood.experiments.command_line.pairs import Pair
+from redwood.experiments.report.tables import Table
 from redwood.settings.config import describe_options, is_marked
 from redwood.settings.scores.results import Results
 
@@ -21,17 +21,10 @@ _PAIR = ("setting", "method")
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A finished run.
-
-    Attributes:
-        results: Its results.
-        began: When its folder was made, in seconds since 1970, by the times of its files.
-        ended: When its results were written.
-    """
+    """The results of a finished run, and its folder."""
 
     results: Results
-    began: float
-    ended: float
+    folder: Path
 
 
 @dataclass(frozen=True)
@@ -46,7 +39,8 @@ class Source:
         pairs: The setting and the method of all that was planned, by their names in results.
         failures: Why runs of a setting and a method failed; one without results and reason is not finished.
         notes: Sentences on what could not be read.
-        sweep: What a page shows of a sweep; None of anything else.
+        lead: A text on a sweep.
+        tables: The tables of a sweep.
     """
 
     folder: Path
@@ -56,7 +50,13 @@ class Source:
     pairs: list[tuple[str, str]]
     failures: dict[tuple[str, str], str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    sweep: dict[str, Any] | None = None
+    lead: str = ""
+    tables: Sequence[Table] = ()
+
+    @property
+    def runs_folder(self) -> Path:
+        """The folder of the comparison; of a sweep, that of the best configuration."""
+        return self.folder / "best" if self.kind == "sweep" else self.folder
 
 
 def source_of_run(folder: Path) -> Source:
@@ -75,11 +75,7 @@ def read_run(folder: Path) -> FinishedRun:
     Raises:
         DataError: If its results are missing or damaged.
     """
-    results = Results.load(folder / RESULTS)
-    ended = (folder / RESULTS).stat().st_mtime
-    config = folder / CONFIG
-    began = min(config.stat().st_mtime, ended) if config.is_file() else ended - results.cost.wall_time_s
-    return FinishedRun(results, began, ended)
+    return FinishedRun(Results.load(folder / RESULTS), folder)
 
 
 def command(words: Iterable[str]) -> str:

@@ -1,6 +1,7 @@
-"""The results of one run as tables, for a terminal or a log file."""
+"""The results of one run as tables, for a terminal, a log file or the page of a report."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.text import Text
@@ -9,15 +10,76 @@ from redwood.engine.names import task_in_words, task_label
 from redwood.engine.terminal import NOT_DEFINED, new_table, scaled
 from redwood.settings.scores.cost import Cost
 from redwood.settings.scores.measure import ACCURACY, RETURN, Measure
-from redwood.settings.scores.results import Results, Rows
+from redwood.settings.scores.results import Results
 from redwood.settings.scores.slices import LOSS, SliceScores
 
 GAP = "…"
-_MAX_ROWS = 24
+_MAX_ROWS = 24  # of a matrix; the page has its figure
+_MAX_LINES = 40  # of any other table on a terminal
 _CELL = len("100.0")
 _CLASS = "class"  # what makes the slices where none were asked for
 ABBREVIATIONS = {name: name.upper() for name in ("rmse", "lca", "f1", "cf1", "of1")} | {"map": "mAP"}
 SIGNED = {"backward_transfer", "forward_transfer"}
+
+
+class Cell(NamedTuple):
+    """A cell of a table.
+
+    Attributes:
+        text: The text.
+        key: The number that lines are sorted by; None: by the text.
+        style: A class of the page's style, such as `best`.
+        colour: The colour of a mark beside the cell; empty: no mark.
+    """
+
+    text: str
+    key: float | None = None
+    style: str = ""
+    colour: str = ""
+
+
+class Table(NamedTuple):
+    """A table.
+
+    Attributes:
+        title: Written above it.
+        columns: The headings; empty for a column without one.
+        lines: The cells of each line. Where there are fewer than columns, the last one is as wide as the rest.
+        notes: Sentences below it.
+    """
+
+    title: str
+    columns: Sequence[str]
+    lines: Sequence[Sequence[Cell]]
+    notes: Sequence[str] = ()
+
+
+def tables_of(results: Results, *, goes_on: bool = False) -> Iterator[Table]:
+    """The tables of one run beside its matrix.
+
+    Args:
+        results: A run, finished or not.
+        goes_on: Whether the cost counts that of earlier sittings, too.
+    """
+    for rows in results.further_rows():
+        values = {
+            name: [
+                show_value(results.measure, value) if rows.scores or value is None else f"{value:g}" for value in line
+            ]
+            for name, line in rows.rows.items()
+        }
+        yield _table(rows.title, ["", *rows.columns], ([name, *line] for name, line in values.items()))
+    unit = f" ({results.measure.unit})" if results.measure.unit else ""
+    yield _table(f"metrics{unit}", ["", ""], _metric_lines(results))
+    yield _table("cost", ["", ""], _cost_lines(results.cost, results.measure.samples, goes_on))
+    slices = results.slices
+    if slices is not None and slices.by != _CLASS:
+        columns = ["slice", "test samples", "accuracy (%)", "loss"]
+        yield _table(f"slices by {slices.by}", columns, _slice_lines(slices))
+
+
+def _table(title: str, columns: Sequence[str], lines: Iterable[Iterable[str]]) -> Table:
+    return Table(title, columns, [[Cell(text) for text in line] for line in lines])
 
 
 def print_results(results: Results, console: Console, *, goes_on: bool = False) -> None:
@@ -32,22 +94,8 @@ def print_results(results: Results, console: Console, *, goes_on: bool = False) 
     console.print(Text(" · ".join(name for name in names if name), style="bold"))
     if results.tested:
         _print_matrix(results, console)
-    for rows in results.further_rows():
-        _print_rows(rows, results.measure, console)
-    unit = f" ({results.measure.unit})" if results.measure.unit else ""
-    for title, lines in (
-        (f"metrics{unit}", _metric_lines(results)),
-        ("cost", _cost_lines(results.cost, results.measure.samples, goes_on)),
-    ):
-        table = new_table(title, padding=1, show_header=False)
-        table.add_column()
-        table.add_column(justify="right")
-        for line in lines:
-            table.add_row(*line)
-        console.print(table)
-        console.print()
-    if results.slices is not None and results.slices.by != _CLASS:
-        _print_slices(results.slices, console)
+    for table in tables_of(results, goes_on=goes_on):
+        _print_table(table, console)
     print_untested([results], console)
 
 
@@ -104,15 +152,17 @@ def _print_matrix(results: Results, console: Console) -> None:
     console.print()
 
 
-def _print_rows(rows: Rows, measure: Measure, console: Console) -> None:
-    table = new_table(rows.title, padding=0)
-    table.add_column()
-    for column in rows.columns:
-        table.add_column(column, justify="right", no_wrap=True, min_width=_CELL)
-    for name, values in rows.rows.items():
-        shown = (show_value(measure, value) if rows.scores or value is None else f"{value:g}" for value in values)
-        table.add_row(name, *shown)
-    console.print(table)
+def _print_table(table: Table, console: Console) -> None:
+    shown = new_table(table.title, padding=int(len(table.columns) < _CELL), show_header=any(table.columns))
+    shown.add_column(Text(table.columns[0]))
+    for column in table.columns[1:]:
+        shown.add_column(Text(column), justify="right", min_width=_CELL)
+    places = shortened(len(table.lines), _MAX_LINES)
+    for place in places:
+        shown.add_row(*([GAP] if place is None else (Text(cell.text) for cell in table.lines[place])))
+    console.print(shown)
+    if None in places:
+        console.print("The rest of the table is in results.json.")
     console.print()
 
 
@@ -139,27 +189,9 @@ def _metric_lines(results: Results) -> Iterable[tuple[str, str]]:
         yield from _eer_lines(results.slices)
 
 
-def _print_slices(slices: SliceScores, console: Console) -> None:
-    shown = shortened(len(slices.names), _MAX_ROWS)
-    table = new_table(f"slices by {slices.by}", padding=1)
-    table.add_column("slice")
-    for name in ("test samples", "accuracy (%)", "loss"):
-        table.add_column(name, justify="right")
-    for number in shown:
-        if number is None:
-            table.add_row(*[GAP] * 4)
-            continue
-        accuracy, loss = slices.accuracy[number], slices.loss[number]
-        table.add_row(
-            slices.names[number],
-            str(slices.samples[number]),
-            show_value(ACCURACY, accuracy),
-            NOT_DEFINED if loss is None else f"{loss:.3f}",
-        )
-    console.print(table)
-    if None in shown:
-        console.print("The rest of the slices is in results.json.")
-    console.print()
+def _slice_lines(slices: SliceScores) -> Iterable[list[str]]:
+    for name, samples, accuracy, loss in zip(slices.names, slices.samples, slices.accuracy, slices.loss, strict=True):
+        yield [name, str(samples), show_value(ACCURACY, accuracy), NOT_DEFINED if loss is None else f"{loss:.3f}"]
 
 
 def _eer_lines(slices: SliceScores) -> Iterable[tuple[str, str]]:
@@ -170,10 +202,10 @@ def _eer_lines(slices: SliceScores) -> Iterable[tuple[str, str]]:
 
 
 def _cost_lines(cost: Cost, samples: str, goes_on: bool) -> Iterable[tuple[str, str]]:
-    yield f"wall time{' of all sittings' * goes_on}", _seconds(cost.wall_time_s)
+    yield f"wall time{' of all sittings' * goes_on}", duration(cost.wall_time_s)
     for name, seconds in (("training", cost.training_time_s), ("evaluation", cost.evaluation_time_s)):
         if seconds is not None:
-            yield f"{name} time", _seconds(seconds)
+            yield f"{name} time", duration(seconds)
     yield f"training {samples}", f"{cost.training_samples:,}"
     yield "training speed", f"{cost.samples_per_s:,.0f} {samples}/s"
     yield from _compute_lines(cost)
@@ -207,7 +239,8 @@ def show_value(measure: Measure, value: float | None, signed: bool = False) -> s
     return NOT_DEFINED if value is None else measure.show(value, signed=signed)
 
 
-def _seconds(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Write a duration in words: `12.3 s`, `2 min 05 s` or `1 h 02 min`."""
     if seconds < 100:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

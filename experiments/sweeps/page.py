@@ -1,17 +1,22 @@
 """Sweeps in a report: the trials in `sweep.json`, and the runs of the best configuration."""
 
+from collections import Counter
 from collections.abc import Mapping
+from math import inf
 from pathlib import Path
 from typing import Any
 
 from redwood.core.files import read_json
 from redwood.core.schema import ANYTHING, ListOf, MapOf, Number, Record, Text, check
+from redwood.engine.terminal import NOT_DEFINED, scaled
 from redwood.experiments.comparisons.page import source_of_comparison
 from redwood.experiments.launchers.plan import FOUND, is_comparison
 from redwood.experiments.report.source import Source, command
+from redwood.experiments.report.tables import Cell, Table, duration
 from redwood.experiments.sweeps.plan import BEST
-from redwood.settings.scores.measure import ACCURACY, MEASURES
+from redwood.settings.scores.measure import ACCURACY, MEASURES, Measure
 
+_STATES = {"pruned": "ended early"}
 _TRIAL = Record(
     {
         "number": Number(low=0, whole=True),
@@ -69,34 +74,67 @@ def source_of_sweep(folder: Path) -> Source:
         pairs=best.pairs if best else [(found["setting"], found["method"])],
         failures=best.failures if best else {},
         notes=best.notes if best else [],
-        sweep=_content(found),
+        lead=_lead(found),
+        tables=_tables(found),
     )
 
 
-def _content(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the content of a sweep's page."""
-    measure = MEASURES.get(found["measure"], ACCURACY)
-    kept = (
-        "protocol",
-        "phases",
-        "objectives",
-        "directions",
-        "scored_on",
-        "space",
-        "cost",
-        "pareto_front",
-        "importances",
+def _lead(found: Mapping[str, Any]) -> str:
+    """What was tried, on what it was judged, and what it cost."""
+    states = Counter(trial["state"] for trial in found["trials"])
+    counts = ", ".join(f"{count} {_STATES.get(state, state)}" for state, count in states.items())
+    tuned_on = "all tasks" if found["protocol"] == "all_tasks" else f"the first {found['phases']} tasks, then kept"
+    cost = found["cost"]
+    spent = f"{duration(cost.get('seconds', 0.0))} and {scaled(cost.get('flops', 0.0), 'FLOPs')}"
+    return (
+        f"{len(found['trials'])} trials ({counts}) of {', '.join(found['space'])}. Options were chosen on {tuned_on}, "
+        f"by the average {_measure(found).label} {found['scored_on']}; no trial was tested. Together they took {spent}."
     )
-    trials = ("number", "parameters", "state", "values", "seconds", "flops")
-    return {
-        **{name: found[name] for name in kept},
-        "pair": f"{found['setting']} / {found['method']}",
-        "best": found["best"]["number"] if found["best"] else None,
-        "measure": {"label": measure.label, "factor": measure.factor, "decimals": measure.decimals},
-        "trials": [
-            {name: trial[name] for name in trials} | {"reason": trial.get("reason", "")} for trial in found["trials"]
-        ],
-    }
+
+
+def _tables(found: Mapping[str, Any]) -> list[Table]:
+    """The share of each objective that an option decides, and all trials, the best first."""
+    options, measure = list(found["space"]), _measure(found)
+    objectives = [name for name, shares in found["importances"].items() if shares]
+    shares = [[found["importances"][name].get(option, 0.0) for name in objectives] for option in options]
+    important = [
+        [Cell(option), *(Cell(f"{share:.0%}", share) for share in row)]
+        for option, row in zip(options, shares, strict=True)
+    ]
+    best = found["best"]["number"] if found["best"] else None
+    sign = 1.0 if found["directions"][0] == "minimize" else -1.0
+    trials = sorted(found["trials"], key=lambda trial: sign * trial["values"][0] if _score(trial) is not None else inf)
+    lines = [
+        [
+            Cell(str(trial["number"]), trial["number"]),
+            Cell(measure.show(score), score, "best" if trial["number"] == best else "")
+            if (score := _score(trial)) is not None
+            else Cell(f"{_STATES.get(trial['state'], trial['state'])} {trial.get('reason', '')}".strip()),
+            *(_value(trial["parameters"].get(option)) for option in options),
+            Cell(scaled(trial["flops"], ""), trial["flops"]),
+            Cell(duration(trial["seconds"]), trial["seconds"]),
+        ]
+        for trial in trials
+    ]
+    table = Table("Trials, the best first", ["trial", measure.label, *options, "FLOPs", "time"], lines)
+    headings = [f"decides of {'FLOPs' if name == 'flops' else 'score'}" for name in objectives]
+    return [table, *([Table("Importance", ["option", *headings], important)] if objectives else [])]
+
+
+def _measure(found: Mapping[str, Any]) -> Measure:
+    return MEASURES.get(found["measure"], ACCURACY)
+
+
+def _score(trial: Mapping[str, Any]) -> float | None:
+    """The score of a complete trial."""
+    value: float | None = trial["values"][0] if trial["state"] == "complete" and trial["values"] else None
+    return value
+
+
+def _value(value: object) -> Cell:
+    if value is None:
+        return Cell(NOT_DEFINED)
+    return Cell(f"{value:.4g}", value) if isinstance(value, float) else Cell(str(value))
 
 
 def _command_of(found: Mapping[str, Any]) -> str:

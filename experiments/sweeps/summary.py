@@ -112,7 +112,7 @@ class Summary:
         console.print()
 
     def draw(self, best: Tried, space: Space) -> None:
-        """Draw the complete trials into `sweep.png`."""
+        """Draw the complete trials into `sweep.png` and `sweep.svg`."""
         from redwood.engine.figures.sweep import Point, plot_sweep  # matplotlib is for the end
 
         plan = self.plan
@@ -121,7 +121,7 @@ class Summary:
             [Point(tried.number, tried.parameters, tried.ending.values[0]) for tried in ranked],
             best.number,
             plan.score,
-            plan.folder / "sweep.png",
+            plan.folder / "sweep",
             on_logs=[name for name, parameter in space.items() if isinstance(parameter, Range) and parameter.log],
             choices={name: parameter.values for name, parameter in space.items() if isinstance(parameter, Choices)},
             lower_is_better=plan.lower_is_better,

@@ -25,7 +25,7 @@ from redwood.settings.rl.metrics import (
 )
 from redwood.settings.rl.outcomes import EVALUATIONS, Evaluations
 from redwood.settings.scores.measure import RETURN, Measure
-from redwood.settings.scores.results import Results
+from redwood.settings.scores.results import Draw, Results
 
 Reference: TypeAlias = dict[str, list[float | None]]  # `returns` (T,) and areas (T,) of a single-task reference
 
@@ -95,7 +95,14 @@ class ReturnResults(Results):
         known = any(single is not None and single > random for single, random in pairs)
         return "" if known else "the reference is no better than random actions"
 
+    @override
+    def figures(self) -> Mapping[str, Draw | str]:
+        if self.evaluations is None or not self.evaluations.steps:
+            return {}
+        return {"test_curves": "redwood.engine.figures.tested_curves:plot_test_curves"}
+
     @property
+    @override
     def steps_per_phase(self) -> int:
         """Environment steps that each phase may take, over all workers."""
         visits = len(self.config.get("tasks") or self.accuracy_matrix[0])

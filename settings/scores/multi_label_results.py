@@ -11,7 +11,7 @@ from typing_extensions import override
 from redwood.core.schema import ListOf, Number, Record, Spec
 from redwood.settings.scores.label_sets import ALL
 from redwood.settings.scores.measure import LABEL_GROUPS, LABEL_SCORES, MAP, SUFFIXES, Measure
-from redwood.settings.scores.results import Results
+from redwood.settings.scores.results import Draw, Results
 from redwood.settings.scores.results_schema import COUNT
 
 _LABEL_SCORES = Record(
@@ -64,6 +64,10 @@ class MultiLabelResults(Results):
             if score != "map" or suffix:
                 values[f"forgetting_{score}{suffix}"] = self._forgetting(self._matrix_of(score, group))
         return values
+
+    @override
+    def figures(self) -> Mapping[str, Draw | str]:
+        return {"label_groups": "redwood.engine.figures.label_groups:plot_label_groups"}
 
     def _matrix_of(self, score: str, group: str) -> NDArray[np.float64]:
         """The score on each task after each phase, in the shape of `learned`; NaN where there is none."""

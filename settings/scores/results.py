@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,9 @@ from redwood.settings.scores.results_schema import check_results
 from redwood.settings.scores.slices import SliceScores
 
 _OF_ALL = ("metrics", "cost", "versions", "config")
+Draw: TypeAlias = Callable[[Any, Path], None]
+"""A function that draws results into a file; of a path without a suffix it makes a PNG and an SVG."""
+
 _OPTIONAL = ("phase_tasks", "learning_curves", "slices", "class_names", "task_names")
 
 
@@ -210,11 +213,16 @@ class Results:
             | ({"lca": learning_curve_area(self.learning_curves)} if self.learning_curves else {})
         )
 
-    def figures(self) -> Mapping[str, Callable[[Any, Path], None]]:
-        """The functions that draw pictures of a complete run into a path, by the name of the file.
+    @property
+    def steps_per_phase(self) -> int | None:
+        """Steps that each phase takes on the axis of the online curve; None where phases may differ."""
+        return None
+
+    def figures(self) -> Mapping[str, Draw | str]:
+        """The functions that draw pictures of a complete run, by the name of the file without a suffix.
 
         They come beside those of every run (`redwood.engine.figures.plots.draw_run`); one of the same name replaces it.
-        A subclass imports the drawing code only here: matplotlib takes seconds.
+        A reference, `package.module:function`, is imported when it is drawn: matplotlib takes seconds.
         """
         return {}
 

@@ -13,15 +13,8 @@ from tests.fork_server import start_context
 ROOT = Path(__file__).resolve().parents[2]
 CLI = [sys.executable, str(ROOT / "cli.py")]
 QUICK = ["--passes", "1", "--nb_tasks", "2", "--accelerator", "cpu"]
-RUN_FILES = {
-    "config.yaml",
-    "results.json",
-    "metrics.csv",
-    "accuracy_matrix.png",
-    "accuracy_curve.png",
-    "cost_curve.png",
-    "checkpoints",
-}
+PICTURES = {f"{name}.{kind}" for name in ("accuracy_matrix", "accuracy_curve", "cost_curve") for kind in ("png", "svg")}
+RUN_FILES = {"config.yaml", "results.json", "metrics.csv", "checkpoints"} | PICTURES
 COMMAND_FILES = RUN_FILES | {"report.html"}  # of one run from the command line
 
 

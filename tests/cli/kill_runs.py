@@ -161,7 +161,10 @@ def differences(run: Path, whole: Path) -> list[str]:
     found += [f"results: {key}" for key in expected if results.get(key) != expected[key]]
     files, expected_files = ({str(path.relative_to(folder)) for path in folder.rglob("*")} for folder in (run, whole))
     # Drawn from clocks of the last phase: a run that is killed after that phase has none to draw.
-    found += [f"files: {name}" for name in sorted((files ^ expected_files) - {"rehearsal_timeline.png"})]
+    found += [
+        f"files: {name}"
+        for name in sorted((files ^ expected_files) - {"rehearsal_timeline.png", "rehearsal_timeline.svg"})
+    ]
     states = [read_checkpoint(folder / "checkpoints" / "boundary.pt", "")["method"] for folder in (run, whole)]
     return found + ([] if equal(*states) else ["final state"])
 

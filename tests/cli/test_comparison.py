@@ -82,11 +82,12 @@ class TestPairs:
             for setting in ("class_incremental", "online_task_incremental")
             for method in ("finetune", "ewc")
         }
+        pictures = ("comparison", "comparison_class_incremental", "comparison_online_task_incremental")
         assert {path.name for path in folder.iterdir()} == names | {
             "comparison.yaml",
             "comparison.csv",
-            "comparison.png",
             "report.html",
+            *(f"{name}.{kind}" for name in pictures for kind in ("png", "svg")),
         }
         for name in names:
             assert {path.name for path in (folder / name).iterdir()} == RUN_FILES

@@ -14,11 +14,9 @@ FILES = {
     "config.yaml",
     "results.json",
     "metrics.csv",
-    "return_matrix.png",
-    "cost_curve.png",
-    "return_curve.png",
     "checkpoints",
     "report.html",
+    *(f"{name}.{kind}" for name in ("return_matrix", "return_curve", "cost_curve") for kind in ("png", "svg")),
 }
 
 

@@ -1,13 +1,11 @@
 """`report FOLDER...`: what is read, where the page goes, and what is refused."""
 
-import os
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from redwood.core.errors import DataError, RedwoodError
-from redwood.experiments.report.content import content_of
 from redwood.experiments.reporting import read_source, report
 from tests.experiments.report.made import made_comparison, made_results, made_run, write_table
 
@@ -19,38 +17,6 @@ def test_a_run(tmp_path):
     source = read_source(made_run(tmp_path / "run", results))
     assert (source.kind, [run.results.seed for run in source.runs]) == ("run", [3])
     assert source.command == "python cli.py --setting class_incremental --method rehearsal --seed=3 --nb_tasks=2"
-
-
-def at(folder, **times):
-    """Set when files were written, in seconds since 1970."""
-    for name, when in times.items():
-        os.utime(folder / name.replace("_", "."), (when, when))
-    return folder
-
-
-def test_when_a_run_began_and_ended(tmp_path):
-    """By the times of its files; one that was edited afterwards tells nothing."""
-    results = made_results()
-    folder = made_run(tmp_path / "run", results)
-    (run,) = read_source(at(folder, config_yaml=1000, results_json=1090)).runs
-    assert (run.began, run.ended) == (1000, 1090)
-    (run,) = read_source(at(folder, config_yaml=2000)).runs
-    assert (run.began, run.ended) == (1090, 1090)
-    (folder / "config.yaml").unlink()
-    (run,) = read_source(folder).runs
-    assert (run.began, run.ended) == (pytest.approx(1090 - results.cost.wall_time_s), 1090)
-
-
-def test_the_page_says_how_long_runs_took(tmp_path):
-    folder = made_comparison(tmp_path / "all", ["s"], ["a", "b"], 1)
-    at(folder / "0-seed0", config_yaml=1000, results_json=1090)
-    at(folder / "1-seed0", config_yaml=1030, results_json=1040.5)
-    source = read_source(folder)
-    content = content_of([source])
-    assert content["spans"] == [[0, 0, 0, 0, 90], [0, 1, 0, 30, 40.5]]
-    assert content["sources"][0]["runs"] == 2
-    times = [run.results.cost.wall_time_s for run in source.runs]
-    assert content["sources"][0]["seconds"] == pytest.approx(sum(times), rel=1e-3) and min(times) > 0
 
 
 def test_a_run_from_python_has_no_command(tmp_path):

@@ -1,13 +1,12 @@
 """The results of the setting."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from redwood.core.schema import ListOf, Number, Spec
 from redwood.settings import Results
-from redwood.settings.scores.results import Rows
+from redwood.settings.scores.results import Draw, Rows
 
 
 @dataclass(kw_only=True)
@@ -23,8 +22,6 @@ class CrowdResults(Results):
         members = tuple(map(str, range(len(self.wrong_labels))))
         return [Rows("wrong labels (%) of member", members, {"share": self.wrong_labels})]
 
-    def figures(self) -> Mapping[str, Callable[[Any, Path], None]]:
+    def figures(self) -> Mapping[str, Draw | str]:
         """The picture of the shares."""
-        from redwood_crowd.figure import plot_wrong_labels
-
-        return {"wrong_labels.png": plot_wrong_labels}
+        return {"wrong_labels": "redwood_crowd.figure:plot_wrong_labels"}

@@ -8,9 +8,10 @@ from PIL import Image
 
 from redwood.engine.figures import comparison as comparison_plot
 from redwood.engine.figures import ranking
-from redwood.engine.figures.comparison import draw_comparison
+from redwood.engine.figures.comparison import draw_comparison, draw_comparisons
 from redwood.engine.figures.drawing import looks_of
 from redwood.engine.pair_results import PairResults, methods_in_order
+from redwood.settings.rl.results import ReturnResults
 from redwood.settings.scores.cost import Cost
 from redwood.settings.scores.results import RegressionResults, Results
 from tests.engine.figures.helpers import caught
@@ -246,6 +247,16 @@ def test_picture_is_written(tmp_path):
     with Image.open(tmp_path / "comparison.png") as image:
         assert min(image.size) > 500
         assert len(set(image.convert("L").tobytes())) > 20
+
+
+def test_a_picture_for_each_measure_and_each_of_several_settings(tmp_path):
+    """None is drawn twice: the picture of a measure under one setting has the courses already."""
+    returns = [PairResults("incremental_rl", "ewc", [run("incremental_rl", "ewc", kind=ReturnResults)])]
+    draw_comparisons([*cells(), *returns], tmp_path)
+    settings = ("continual", "class_incremental")
+    names = {"comparison", "comparison_return", *(f"comparison_{setting}" for setting in settings)}
+    assert {path.stem for path in tmp_path.iterdir()} == names
+    assert {path.suffix for path in tmp_path.iterdir()} == {".png", ".svg"}
 
 
 def test_refuses_nothing():

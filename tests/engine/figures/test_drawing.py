@@ -1,6 +1,11 @@
-import pytest
+import re
+from xml.etree import ElementTree
 
-from redwood.engine.figures.drawing import COLOURS, height_of, looks_of, width_of
+import numpy as np
+import pytest
+from matplotlib import rcParams
+
+from redwood.engine.figures.drawing import COLOURS, height_of, looks_of, new_figure, save_figure, style_axes, width_of
 from redwood.engine.names import title_name, wrapped
 
 
@@ -55,3 +60,39 @@ def test_names_are_never_broken_inside_a_word(name, lines):
 )
 def test_titles_have_no_paths(name, shown):
     assert title_name(name) == shown
+
+
+class TestFiles:
+    def figure(self, points=3):
+        figure = new_figure(4, 3)
+        axes = figure.add_subplot()
+        axes.plot(np.random.default_rng(0).random(points))
+        style_axes(axes, "the axis <&>", "y")
+        return figure
+
+    def test_a_path_without_a_suffix_is_a_png_and_an_svg(self, tmp_path):
+        save_figure(self.figure(), tmp_path / "new" / "curve")
+        assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["curve.png", "curve.svg"]
+        svg = (tmp_path / "new" / "curve.svg").read_text()
+        ElementTree.fromstring(svg)
+        assert "the axis &lt;&amp;&gt;" in svg and "<image" not in svg
+        save_figure(self.figure(), tmp_path / "paper.pdf")
+        assert (tmp_path / "paper.pdf").read_bytes().startswith(b"%PDF")
+
+    def test_equal_figures_make_equal_files_and_others_have_other_ids(self, tmp_path):
+        for folder, name in (("one", "a"), ("two", "a"), ("two", "b")):
+            save_figure(self.figure(), tmp_path / folder / name)
+        for kind in ("png", "svg"):
+            assert (tmp_path / "one" / f"a.{kind}").read_bytes() == (tmp_path / "two" / f"a.{kind}").read_bytes()
+        clips = [set(re.findall('clipPath id="([^"]+)', (tmp_path / "two" / f"{n}.svg").read_text())) for n in "ab"]
+        assert clips[0] and clips[0].isdisjoint(clips[1])
+
+    def test_very_many_points_are_pixels(self, tmp_path):
+        save_figure(self.figure(points=100_000), tmp_path / "long")
+        svg = (tmp_path / "long.svg").read_text()
+        assert "<image" in svg and "the axis" in svg and len(svg) < 200_000
+
+    def test_no_setting_of_matplotlib_is_changed(self, tmp_path):
+        before = dict(rcParams)
+        save_figure(self.figure(), tmp_path / "curve")
+        assert dict(rcParams) == before

@@ -18,7 +18,6 @@ def test_other_seeds_are_joined(tmp_path):
     found, notes = entries(*folders)
     assert labels(found) == [("s", "a", [0, 1, 2, 3]), ("s", "b", [0, 1, 2, 3])]
     assert notes == []
-    assert found[0].sources == (0, 1)
 
 
 def test_the_same_seed_is_kept_apart(tmp_path):

@@ -1,47 +1,48 @@
 """The page as HTML: one file, whatever the runs are called and have measured."""
 
-import json
+import base64
+import os
 import re
 from html.parser import HTMLParser
-from importlib.resources import files
+from xml.etree import ElementTree
 
 import pytest
 
-from redwood.branches.acquisition.results import AcquisitionResults
-from redwood.engine.figures.drawing import COLOURS, looks_of
+from redwood.engine.figures.drawing import looks_of
+from redwood.engine.figures.plots import draw_run
+from redwood.experiments.report import content as content_module
 from redwood.experiments.report.content import content_of
 from redwood.experiments.report.page import render, write_report
 from redwood.experiments.reporting import read_source
-from redwood.settings.rl.outcomes import Evaluations
 from redwood.settings.rl.results import ReturnResults
 from redwood.settings.scores.results import RegressionResults, Results
-from tests.experiments.report.made import made_comparison, made_results, made_run, write_table
+from tests.experiments.report.made import made_comparison, made_results, made_run, made_sweep, write_table
 
 HOSTILE = "</script><b>bold</b><!--'\""
-WITHOUT_END = {"meta", "link", "br"}
+WITHOUT_END = {"meta", "link", "img"}
+IMAGE = "data:image/svg+xml;base64,"
 
 
 class Structure(HTMLParser):
-    """Elements that are open or were closed in the wrong order, what is loaded, and the texts of some elements."""
+    """Elements that are open or were closed in the wrong order, what is loaded, and all texts and tags."""
 
     def __init__(self):
         super().__init__()
-        self.open, self.links, self.texts, self.tags = [], [], {}, []
+        self.open, self.links, self.texts, self.tags, self.styles = [], [], [], [], []
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
         values = dict(attrs)
         self.links += [values[name] for name in ("src", "href") if name in values]
+        self.styles += [values["style"]] if "style" in values else []
         if tag not in WITHOUT_END:
-            self.open.append((tag, values.get("id")))
+            self.open.append(tag)
 
     def handle_endtag(self, tag):
-        assert self.open.pop()[0] == tag
+        assert self.open.pop() == tag
 
     def handle_data(self, data):
-        if self.open:
-            key = self.open[-1][1] or self.open[-1][0]
-            self.texts[key] = self.texts.get(key, "") + data
+        self.texts.append(data.strip())
 
 
 def parse(page):
@@ -56,18 +57,58 @@ def page_of(*folders):
     return render(content_of([read_source(folder) for folder in folders]))
 
 
-def content_in(page):
-    return json.loads(parse(page).texts["content"])
+def results_of(*folders):
+    """The cells of the table of results, by heading, and its notes."""
+    (table,) = content_of([read_source(folder) for folder in folders]).parts[0].tables
+    return [dict(zip(table.columns, line, strict=False)) for line in table.lines]
+
+
+def figures_in(page):
+    """The figures of a page, as SVG."""
+    return [base64.b64decode(link.removeprefix(IMAGE)).decode() for link in parse(page).links if link.startswith(IMAGE)]
+
+
+def drawn(folder, results):
+    made_run(folder, results)
+    draw_run(results, folder)
+    return folder
 
 
 def test_one_file_that_loads_nothing(tmp_path):
     page = page_of(made_comparison(tmp_path / "all", ["s", "t"], ["a", "b"], 2))
     structure = parse(page)
     assert all(link.startswith(("#", "data:")) for link in structure.links)
-    addresses = set(re.findall(r"https?://[^\"' ]+", page)) - {"http://www.w3.org/2000/svg"}
-    assert addresses == set()
-    assert "@import" not in page and "url(" not in page
-    assert structure.tags.count("script") == 2
+    assert "://" not in page and "@import" not in page and "url(" not in page
+    assert "default-src 'none'; img-src data:" in page
+    assert structure.tags.count("script") == 1
+    assert len(figures_in(page)) == 3, "the map, and the courses under each setting"
+
+
+def test_the_page_of_a_run_has_the_figures_that_the_run_has_drawn(tmp_path):
+    folder = drawn(tmp_path / "run", made_results(phases=3))
+    found = figures_in(page_of(folder))
+    names = ["accuracy_curve", "accuracy_matrix", "cost_curve"]
+    assert found == [(folder / f"{name}.svg").read_text() for name in names]
+    for svg in found:
+        ElementTree.fromstring(svg)
+        assert "<text" in svg and "<metadata" not in svg
+        assert set(re.findall(r"https?://[^\"' ]+", svg)) <= {
+            "http://www.w3.org/2000/svg",
+            "http://www.w3.org/1999/xlink",
+            "http://www.w3.org/Graphics/SVG/1.1/DTD/svg11.dtd",
+        }
+    texts = parse(page_of(folder)).texts
+    assert "average incremental accuracy" in texts and "wall time" in texts
+
+
+def test_equal_results_make_an_equal_page(tmp_path, monkeypatch):
+    pages = []
+    for parent in ("one", "two"):
+        (tmp_path / parent).mkdir()
+        monkeypatch.chdir(tmp_path / parent)
+        folder = drawn(tmp_path / parent / "run", made_results(phases=3)).relative_to(tmp_path / parent)
+        pages.append(page_of(folder))
+    assert pages[0] == pages[1]
 
 
 def test_names_are_escaped(tmp_path):
@@ -76,118 +117,131 @@ def test_names_are_escaped(tmp_path):
     page = page_of(folder)
     structure = parse(page)
     assert "b" not in structure.tags
-    assert structure.tags.count("script") == 2
-    assert HOSTILE in json.dumps(content_in(page), ensure_ascii=False).replace('\\"', '"')
+    assert structure.tags.count("script") == 1
+    assert any(HOSTILE in text for text in structure.texts)
+    for svg in figures_in(page):
+        ElementTree.fromstring(svg)
+        assert "<b>" not in svg
 
 
-def test_what_is_not_a_number_is_null(tmp_path):
-    folder = made_run(tmp_path / "run", made_results(phases=3))
-    content = content_of([read_source(folder)])
-    content["pairs"][0]["curve"] = [float("nan")]
-    with pytest.raises(ValueError, match="JSON"):
-        render(content)
-    results = made_results(phases=3)
-    results.accuracy_matrix[0][2] = None
-    matrix = content_in(page_of(made_run(tmp_path / "other", results)))["pairs"][0]["matrix"]
-    assert matrix[0][2] is None and matrix[0][0] is not None
+def test_a_script_in_the_svg_of_a_stranger_stays_inside_an_image(tmp_path):
+    folder = made_run(tmp_path / "run", made_results())
+    script = "<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"
+    (folder / "mine.svg").write_text(script)
+    page = page_of(folder)
+    assert figures_in(page) == [script]
+    assert "alert" not in page and parse(page).tags.count("script") == 1 and "svg" not in parse(page).tags
+
+
+def test_what_is_no_figure_is_left_out(tmp_path):
+    folder = made_run(tmp_path / "run", made_results())
+    os.mkfifo(folder / "pipe.svg")
+    (folder / "folder.svg").mkdir()
+    (folder / "large.svg").write_bytes(b"x" * content_module.MAX_BYTES)
+    assert figures_in(page_of(folder)) == []
 
 
 def test_means_over_seeds(tmp_path):
     folder = made_comparison(tmp_path / "all", ["s"], ["a"], 3)
-    pair = content_in(page_of(folder))["pairs"][0]
+    (line,) = results_of(folder)
     runs = [made_results("s", "a", seed) for seed in range(3)]
-    assert pair["objective"][0] == pytest.approx(sum(run.objective for run in runs) / 3, rel=1e-4)
-    assert pair["objectives"] == pytest.approx([run.objective for run in runs], rel=1e-4)
-    first = sum(run.accuracy_matrix[1][0] for run in runs) / 3
-    assert pair["matrix"][1][0] == pytest.approx(first, rel=1e-4)
-    lost = sum(run.accuracy_matrix[0][0] - run.accuracy_matrix[1][0] for run in runs) / 3
-    assert pair["lost"] == [pytest.approx(lost, rel=1e-3), None]
-    assert pair["slices"][0] == pytest.approx(sum(run.slices.accuracy[0] for run in runs) / 3, rel=1e-4)
-    assert pair["flops"]["search"] == pytest.approx(sum(run.cost.flops_by_use["search"] for run in runs) / 3, rel=1e-4)
+    assert line["accuracy (%)"].key == pytest.approx(sum(run.objective for run in runs) / 3)
+    assert re.fullmatch(r"\d+\.\d ± \d+\.\d", line["accuracy (%)"].text)
+    assert line["FLOPs"].key == pytest.approx(sum(run.cost.total_flops for run in runs) / 3)
+    assert line["runs"].text == "3"
 
 
 def test_the_front_and_the_tests_are_those_of_the_tables(tmp_path):
-    content = content_in(page_of(made_comparison(tmp_path / "all", ["s"], ["a", "b", "c"], 4)))
-    best = max(content["pairs"], key=lambda pair: pair["objective"][0])
-    assert [pair["mark"] for pair in content["pairs"]].count("best") == 1
-    assert best["mark"] == "best" and best["p"] is None
-    low, high = best["interval"]
-    assert low < best["objective"][0] < high
-    assert any(pair["front"] for pair in content["pairs"])
-
-
-def test_tests_inside_phases(tmp_path):
-    sources = []
-    for seed, value in enumerate((10.0, 30.0)):
-        curves = {"curve_return": [[0.0, value], [value, 50.0]], "curve_success": [[0.0, None], [1.0, None]]}
-        found = Evaluations(steps=[0, 500], curve_std=[[0.0, 0.0]] * 2, **curves)
-        more = {"num_phases": 2, "accuracy_matrix": [[value, 0.0], [value, 50.0]], "evaluations": found}
-        config = {"steps_per_task": 250}
-        run = ReturnResults(setting="s", method="m", dataset="d", seed=seed, config=config, **more)
-        sources.append(read_source(made_run(tmp_path / str(seed), run)))
-    tests = content_of(sources)["pairs"][0]["tests"]
-    assert tests["steps"] == [0, 500]
-    assert (tests["return"]["mean"], tests["return"]["tasks"]) == ([10, 35], [[0, 20], [20, 50]])
-    assert tests["return"]["spread"] == pytest.approx([7.0711, 7.0711])
-    assert (tests["success"]["mean"], tests["success"]["tasks"]) == ([0, 1], [[0, 1], [None, None]])
+    lines = results_of(made_comparison(tmp_path / "all", ["s"], ["a", "b", "c"], 4))
+    scores = [line["accuracy (%)"].key for line in lines]
+    assert scores == sorted(scores, reverse=True)
+    assert [line["accuracy (%)"].style for line in lines] == ["best", "", ""]
+    assert lines[0]["beside the best"].text == "best"
+    low, high = map(float, lines[0]["95 % interval"].text.split(" to "))
+    assert low < 100 * scores[0] < high
+    assert any("†" in line["FLOPs"].text for line in lines)
 
 
 def test_a_method_has_one_colour_in_figures_and_on_the_page(tmp_path):
-    content = content_in(page_of(made_comparison(tmp_path / "all", ["s"], ["b", "c", "a"], 1)))
-    style = (files("redwood.experiments.report") / "assets" / "page.css").read_text().partition(":root.dark")[0]
-    colours = dict(re.findall(r"--c(\d): (#\w+)", style))
-    page = {name: colours[str(look)] for name, look in zip(content["methods"], content["looks"], strict=True)}
-    assert page == {name: look.colour.lower() for name, look in looks_of(["b", "c", "a"]).items()}
-    assert list(colours.values()) == [colour.lower() for colour in COLOURS]
+    folder = made_comparison(tmp_path / "all", ["s", "t"], ["b", "c", "a"], 1)
+    looks = {name: look.colour for name, look in looks_of(["b", "c", "a"]).items()}
+    lines = results_of(folder)
+    assert {line["method"].text: line["method"].colour for line in lines} == looks
+    page = page_of(folder)
+    assert {style.removeprefix("border-left: 6px solid ") for style in parse(page).styles} == set(looks.values())
+    for svg in figures_in(page):
+        assert all(colour.lower() in svg for colour in looks.values())
 
 
 def test_failed_pairs_have_their_reason(tmp_path):
     folder = made_comparison(tmp_path / "all", ["s"], ["a", "b"], 1)
     (folder / "1-seed0" / "results.json").unlink()
     write_table(folder, {("s", "a"): "", ("s", "b"): "no room"})
-    failed = content_in(page_of(folder))["pairs"][1]
-    assert failed["failure"] == "no room" and "objective" not in failed
+    assert [cell.text for cell in results_of(folder)[1].values()] == ["b", "failed: no room"]
+    assert "1 without results" in parse(page_of(folder)).texts
 
 
 def test_nothing_but_failures(tmp_path):
-    folder = made_comparison(tmp_path / "all", ["s"], ["a"], 1)
-    (folder / "0-seed0" / "results.json").unlink()
-    write_table(folder, {("s", "a"): "no room"})
-    assert content_in(page_of(folder))["pairs"][0]["failure"] == "no room"
+    folder = made_comparison(tmp_path / "all", ["s", "t"], ["a"], 1)
+    for number in range(2):
+        (folder / f"{number}-seed0" / "results.json").unlink()
+    write_table(folder, {("s", "a"): "no room", ("t", "a"): ""})
+    page = page_of(folder)
+    assert "failed: no room" in page and "not finished" in page and figures_in(page) == []
 
 
 @pytest.mark.parametrize("kind", [Results, RegressionResults, ReturnResults])
 def test_every_measure(tmp_path, kind):
     results = kind(setting="s", method="m", dataset="d", seed=0, num_phases=2, accuracy_matrix=[[0.5, 0.1], [0.4, 0.6]])
-    content = content_in(page_of(made_run(tmp_path / "run", results)))
-    measure = content["settings"][0]["measure"]
-    assert (measure["key"], measure["lower"]) == (kind.measure.key, kind.lower_is_better)
-    expected = -0.1 if kind is RegressionResults else 0.1
-    assert content["pairs"][0]["lost"][0] == pytest.approx(expected)
+    folders = [made_run(tmp_path / "one", made_results("t")), made_run(tmp_path / "two", results)]
+    texts = parse(page_of(folders[1])).texts
+    assert any(text.lower() == f"average {kind.measure.name}".lower() for text in texts)
+    tables = content_of([read_source(folder) for folder in folders]).parts[0].tables
+    assert len(tables) == (1 if kind is Results else 2), "a table for each measure"
+
+
+def test_what_was_not_tested_has_a_dash(tmp_path):
+    """Such runs have no score to draw, either."""
+    folders = []
+    for seed in range(2):
+        results = made_results(seed=seed)
+        results.accuracy_matrix = [[None, None], [None, None]]
+        folders.append(made_run(tmp_path / str(seed), results))
+    (line,) = results_of(*folders)
+    assert (line["accuracy (%)"].text, line["accuracy (%)"].key) == ("\N{EN DASH}", None)
+    page = page_of(*folders)
+    assert figures_in(page) == [] and "nan" not in page
+
+
+def test_figures_of_runs_lie_below_the_comparison_as_far_as_there_is_room(tmp_path, monkeypatch):
+    folder = made_comparison(tmp_path / "all", ["s"], ["a", "b", "c"], 2)
+    for run in folder.glob("*-seed?"):
+        (run / "accuracy_curve.svg").write_text(f"<svg>{run.name}{'x' * 30_000}</svg>")
+    assert re.findall(r"<svg>(\S-seed\d)", "".join(figures_in(page_of(folder)))) == ["0-seed0", "1-seed0", "2-seed0"]
+    shown = sum(map(len, re.findall(r"data:image[^\"]*", page_of(folder))))
+    monkeypatch.setattr(content_module, "MAX_BYTES", shown - 10)
+    content = content_of([read_source(folder)])
+    best = results_of(folder)[0]["method"].text
+    names = [name for name, _ in content.parts[-1].folded]
+    assert len(names) == 2 and f"s / {best}, seed 0" in names
+    assert content.notes == ["The figures of 1 pairs or settings have no room on this page; see their folders."]
+
+
+def test_the_parts_of_a_sweep(tmp_path):
+    folder = made_sweep(tmp_path / "sweep")
+    made_comparison(folder / "best", ["s"], ["m"], 2)
+    (folder / "sweep.svg").write_text("<svg>trials</svg>")
+    page = page_of(folder)
+    assert "<svg>trials</svg>" in figures_in(page)
+    assert [text for text in parse(page).texts if text in ("Results", "Comparison", "Tuning")][:3] == [
+        "Results",
+        "Comparison",
+        "Tuning",
+    ]
 
 
 def test_the_file_is_written_whole(tmp_path):
     folder = made_run(tmp_path / "run", made_results())
     assert write_report([read_source(folder)], tmp_path / "new" / "page.html") == []
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["page.html"]
-    assert parse((tmp_path / "new" / "page.html").read_text()).texts["title"].startswith("s / m")
-
-
-def test_where_each_phase_trains_on_all_slices_none_is_forgotten(tmp_path):
-    results = AcquisitionResults(
-        setting="s",
-        method="m",
-        dataset="digits",
-        seed=0,
-        num_phases=2,
-        accuracy_matrix=[[0.1, 0.2, 0.3], [0.2, 0.3, 0.4]],
-        slice_names=list("abc"),
-        slice_costs=[1.0] * 3,
-        slice_sizes=[[5, 5, 5], [6, 6, 6]],
-        slice_losses=[[0.5] * 3] * 2,
-        purchases=[[1, 1, 1]],
-        spent=[3.0],
-        config={"setting": "s", "method": "m", "seed": 0, "rounds": 1},
-    )
-    (pair,) = content_of([read_source(made_run(tmp_path / "run", results))])["pairs"]
-    assert pair["lost"] is None
+    assert "s / m · redwood" in parse((tmp_path / "new" / "page.html").read_text()).texts

@@ -19,17 +19,19 @@ def test_trials_and_the_best_configuration(tmp_path):
         "python cli.py sweep lr=log:1e-3..1 policy=a,b --setting s --method m "
         "--trials 5 --protocol all_tasks --objectives accuracy,flops --seeds 2 --passes 1"
     )
-    content = content_of([source])
-    (sweep,) = content["sweeps"]
-    assert (sweep["best"], sweep["pareto_front"]) == (1, [1, 0])
-    assert sweep["trials"][3]["state"] == "pruned"
-    assert sweep["importances"]["accuracy"] == {"lr": 0.75, "policy": 0.25}
-    assert len(content["pairs"][0]["seeds"]) == 2
+    (part,) = [part for part in content_of([source]).parts if part.title == "Tuning"]
+    trials, importance = part.tables
+    shown = [[cell.text for cell in line] for line in trials.lines]
+    assert trials.columns == ["trial", "accuracy (%)", "lr", "policy", "FLOPs", "time"]
+    assert shown[0] == ["1", "60.0", "0.01", "b", "1.10 G", "1.5 s"] and trials.lines[0][1].style == "best"
+    assert [line[1] for line in shown[1:]] == ["50.0", "50.0", "ended early", "failed no room"]
+    assert [cell.text for cell in importance.lines[0]] == ["lr", "75%", "100%"]
+    assert "3 complete, 1 ended early, 1 failed" in part.lead and "7.5 s and 6.00 GFLOPs" in part.lead
 
 
 def test_a_sweep_whose_best_has_not_run(tmp_path):
-    content = content_of([read_source(made_sweep(tmp_path / "sweep"))])
-    assert len(content["pairs"]) == 1 and "objective" not in content["pairs"][0]
+    results, *_ = content_of([read_source(made_sweep(tmp_path / "sweep"))]).parts
+    assert [cell.text for cell in results.tables[0].lines[0]] == ["m", "not finished"]
 
 
 def test_what_cannot_be_read(tmp_path):

@@ -113,9 +113,9 @@ def test_a_picture_that_fails_ends_no_run(tmp_path: Path) -> None:
         raise ValueError("no ink")
 
     stream = changed(
-        Thinned, results_of_classes=dataclass(kw_only=True)(changed(Counted, figures=lambda self: {"a.png": fails}))
+        Thinned, results_of_classes=dataclass(kw_only=True)(changed(Counted, figures=lambda self: {"a": fails}))
     )
-    with pytest.warns(UserWarning, match=r"The picture a\.png was not drawn: ValueError: no ink"):
+    with pytest.warns(UserWarning, match=r"The picture a was not drawn: ValueError: no ink"):
         setting_with(stream).apply(Random(), quiet=True, run_dir=str(tmp_path))
     assert (tmp_path / "results.json").exists() and (tmp_path / "accuracy_matrix.png").exists()
 
