@@ -96,10 +96,21 @@ def own_branches() -> dict[str, Branch]:
     return {name: importlib.import_module(f"{GROUP}.{name}.table").BRANCH for name in names}
 
 
-@functools.cache  # reading them takes 25 ms, and every look-up needs them
-def entry_points() -> Any:
-    """The entry points of all installed packages; `select(group=...)` has those of a group."""
+@functools.cache  # reading them takes 25 ms
+def _all_entry_points() -> Any:
     return metadata.entry_points()
+
+
+@functools.cache  # a selection walks through all of them, and a command asks for thousands
+def entry_points(group: str) -> tuple[metadata.EntryPoint, ...]:
+    """The entry points of all installed packages in a group, as they were when one was first asked for."""
+    return tuple(_all_entry_points().select(group=group))
+
+
+def forget_entry_points() -> None:
+    """Read the entry points anew when they are asked for again: a package was installed in the meantime."""
+    _all_entry_points.cache_clear()
+    entry_points.cache_clear()
 
 
 def installed_branches() -> dict[str, Branch]:
@@ -109,7 +120,7 @@ def installed_branches() -> dict[str, Branch]:
         RedwoodError: If an entry point cannot be loaded, or is no `Branch`.
     """
     found = {}
-    for entry in entry_points().select(group=GROUP):
+    for entry in entry_points(GROUP):
         try:
             branch = entry.load()
         except Exception as error:
@@ -151,5 +162,5 @@ def entries(group: str) -> tuple[tuple[str, str], ...]:
 def _all_of(branches: list[Branch], group: str) -> Iterator[tuple[str, str]]:
     for branch in branches:
         yield from branch.names(group).items()
-    for entry in entry_points().select(group=group):
+    for entry in entry_points(group):
         yield entry.name, entry.value

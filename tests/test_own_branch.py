@@ -20,7 +20,7 @@ CROWD = ["--setting", "crowd", "--nb_tasks", "2", "--passes", "1"]
 def forget() -> None:
     """Forget which packages are installed."""
     invalidate_caches()
-    branches.entry_points.cache_clear()
+    branches.forget_entry_points()
 
 
 @pytest.fixture(scope="module")

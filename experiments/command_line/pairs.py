@@ -91,8 +91,9 @@ def _with_options(pairs: list[Pair], arguments: Sequence[str]) -> tuple[list[Pai
     Options that no setting of the pairs knows are ignored. If no pair is left, all pairs are returned, without reasons.
     """
     given = option_names(arguments)
-    of_settings = {pair.setting: _used_options(pair.load()[0]) for pair in pairs}
-    of_methods = {pair.method: all_options(pair.load()[1], pair.load()[0]) for pair in pairs}
+    settings, methods = {pair.setting: pair for pair in pairs}, {pair.method: pair for pair in pairs}
+    of_settings = {name: _used_options(pair.load()[0]) for name, pair in settings.items()}
+    of_methods = {name: all_options(pair.load()[1], pair.load()[0]) for name, pair in methods.items()}
     known = set().union(*of_settings.values())
     meant, reasons = [], []
     for pair in pairs:

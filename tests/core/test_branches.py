@@ -51,12 +51,12 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
         lines = "".join(f"{key} = letters:{value}\n" for key, value in points.items())
         (info / "entry_points.txt").write_text(f"[redwood.branches]\n{lines}")
-        branches.entry_points.cache_clear()
+        branches.forget_entry_points()
 
     yield lay_down
     sys.modules.pop("letters", None)
     monkeypatch.undo()
-    branches.entry_points.cache_clear()
+    branches.forget_entry_points()
 
 
 def error_of(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:

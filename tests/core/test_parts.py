@@ -367,10 +367,10 @@ def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     (site / "spiral-1.0.dist-info" / "entry_points.txt").write_text(ENTRY_POINTS)
     monkeypatch.syspath_prepend(site)
     monkeypatch.chdir(tmp_path)
-    branches.entry_points.cache_clear()
+    branches.forget_entry_points()
     yield
     sys.modules.pop("spiral", None)
-    branches.entry_points.cache_clear()
+    branches.forget_entry_points()
 
 
 @pytest.mark.usefixtures("stranger")
