@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import zlib
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -40,11 +41,11 @@ def start_sitting(reproduction: State, device: torch.device, next_phase: int, da
 
 def environment(device: torch.device) -> dict[str, Any]:
     """The versions, the checkout and the hardware that the numbers of a run may depend on."""
-    commit, changes = checkout()
+    commit, state = checkout()
     return {
         **installed_versions(),
         "commit": commit,
-        "changes": changes,
+        "checkout": state,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "processor": processor(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
@@ -55,13 +56,13 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 @cache
 def checkout() -> tuple[str, str]:
-    """The commit of redwood's own checkout, and a digest of its uncommitted changes; empty where there are none."""
+    """The commit of redwood's own checkout, and whether it is clean or changed; empty texts if it is installed."""
     folder = Path(__file__).resolve().parent
     commit = _git(folder, "rev-parse", "HEAD")
     if not commit or not _git(folder, "ls-files", "__init__.py"):  # installed below somebody's checkout
         return "", ""
     changes = _git(folder, "diff", "HEAD", "--no-ext-diff", "--no-textconv", "--no-color")
-    return commit.decode().strip(), as_text(zlib.crc32(changes)) if changes else ""
+    return commit.decode().strip(), f"changed ({as_text(zlib.crc32(changes))})" if changes else "clean"
 
 
 def _git(folder: Path, *arguments: str) -> bytes:
@@ -92,10 +93,21 @@ def add_inputs(reproduction: State, phase: AnyPhase) -> None:
 
 
 def add_state(reproduction: State, state: State) -> None:
-    """Record the digest of each entry of the workers' states: after the last phase, or before the first one."""
-    found = gather_objects({name: digest(entry) for name, entry in state.items()})
+    """Record the digest of each entry of the workers' states: after the last phase, or before the first one.
+
+    An entry that holds mappings alone, such as the parameters and the memory of an agent, has a digest for each.
+    """
+    found = gather_objects({name: digest(entry) for name, entry in _entries(state)})
     joined = {name: as_text(digest([one.get(name) for one in found])) for name in found[0]}
     if not reproduction["phases"]:
         reproduction["start"] = joined
     else:  # a run that extends another one begins with the phases of that
         reproduction["phases"][-1].setdefault("state", joined)
+
+
+def _entries(state: State) -> Iterator[tuple[str, object]]:
+    for name, entry in state.items():
+        if isinstance(entry, Mapping) and entry and all(isinstance(part, Mapping) for part in entry.values()):
+            yield from ((f"{name}.{key}", part) for key, part in entry.items())
+        else:
+            yield name, entry

@@ -28,6 +28,7 @@ OWN = {
     "extend": ("DIR --dataset D", "learn further data with a finished run, in a new run"),
     "export": ("DIR", "write a finished run for other programs"),
     "report": ("DIR...", "write one page on runs, comparisons and sweeps"),
+    "diff": ("RUN RUN", "name the first cause why the results of two runs differ"),
     "bench": ("SUITE", "run a suite with expectations, or report on the folder of one"),
     "sweep": ("NAME=VALUES... --setting S --method M", "try values of options, scored on held-out samples"),
     "list": ("[KEY]", "show the tree of settings and the methods of each, one setting, or presets"),
