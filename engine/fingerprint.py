@@ -109,12 +109,12 @@ def differences(
         names: The options to compare (default: all names of both).
     """
     compared = [name for name in ({**old, **new} if names is None else names) if name not in MAY_CHANGE]
-    changed = [name for name in compared if _portable(old.get(name)) != _portable(new.get(name))]
+    changed = [name for name in compared if portable(old.get(name)) != portable(new.get(name))]
     texts = [f"{name}: {_shown(old.get(name))} in {in_old}, {_shown(new.get(name))} in {in_new}" for name in changed]
     return "; ".join(texts[:3]) + ("; and more" if len(texts) > 3 else "")
 
 
-def _portable(value: object) -> object:
+def portable(value: object) -> object:
     """Tuples as lists; a class in a Python file by the file's name alone, since its folder may have been moved."""
     if isinstance(value, str) and ".py:" in value:
         return "+".join(os.path.basename(part) for part in value.split("+"))

@@ -23,6 +23,7 @@ from redwood.core.seeding import seed_everything
 from redwood.core.state import State
 from redwood.core.workers import gather_objects, rank, sum_over_workers, world_size
 from redwood.engine.cost import add_phase, measure_cost
+from redwood.engine.digests import add_inputs, add_state, start_sitting
 from redwood.engine.loggers import close_loggers, open_loggers
 from redwood.engine.names import names_in_logs
 from redwood.engine.progress import make_reporter
@@ -117,6 +118,8 @@ def _run(setting: Setting, method: Learner, run: Run) -> Results:
         state = restore(saved, stream, method)
     if run.folder is not None and saved is None:
         run.folder.create({FORMAT_KEY: CONFIG_FORMAT, **config})
+    if run.folder is not None:
+        start_sitting(state.reproduction, run.device(workers), state.next_phase, run.folder.fingerprint.data)
     open_loggers(run, flat(config))
     run.global_step = state.global_step
     started -= state.wall_time_s
@@ -226,6 +229,8 @@ def _run_phase(parts: _Parts, index: int) -> dict[str, float]:
     state.validation_flops += float(sum_over_workers(counted))
     add_phase(state.flops, method, state.validation_flops, state.flops_before)
     _count_samples(phase, state)
+    if run.folder is not None:
+        add_inputs(state.reproduction, phase)
     state.validation.append(held_out)
     state.rows.append(scores.per_task)
     learned = stream.learning_curve(index)
@@ -283,7 +288,9 @@ def _save(parts: _Parts) -> None:
     run, state = parts.run, parts.state
     if run.folder is None:
         return
-    methods = gather_objects(parts.method.state_dict())
+    own = parts.method.state_dict()
+    add_state(state.reproduction, own)
+    methods = gather_objects(own)
     content = {"format": STATE_FORMAT, **vars(state), "method": methods, "signature": parts.signature.state_dict()}
     run.folder.save(content, state.next_phase, run.logged())
 
@@ -322,6 +329,7 @@ def _results(parts: _Parts) -> Results:
         slices=SliceScores(**state.slices) if state.slices else None,
         class_names=list(stream.class_names()),
         task_names=list(stream.task_names()),
+        reproduction=state.reproduction if run.folder is not None else {},
         config=config | stream.drawn(),
         cost=cost,
         **own,

@@ -13,8 +13,9 @@ from redwood.engine.earlier import EarlierRun
 from redwood.engine.run import Run
 from redwood.settings.protocols import Learner, Stream
 from redwood.settings.scores.cost import USES
+from redwood.settings.scores.results_schema import REPRODUCTION
 
-STATE_FORMAT = 16
+STATE_FORMAT = 17
 
 
 @dataclass
@@ -40,6 +41,7 @@ class RunState:
         validation_flops: FLOPs of all workers for the scores on held-out samples that the run itself computes.
         flops_before: FLOPs of each use by the method before this run, if it goes on from an earlier one.
         phases_before: Phases that the method was trained in before this run, likewise.
+        reproduction: Digests and the environment, as `redwood.engine.digests` records them; empty without a run folder.
     """
 
     next_phase: int = 0
@@ -61,6 +63,7 @@ class RunState:
     validation_flops: float = 0.0
     flops_before: dict[str, float] = field(default_factory=dict)
     phases_before: int = 0
+    reproduction: dict[str, Any] = field(default_factory=dict)
 
 
 def restore(saved: State | None, stream: Stream, method: Learner) -> RunState:
@@ -127,6 +130,7 @@ def _spec(stream: Stream) -> Record:
             "validation_flops": Number(low=0),
             "flops_before": MapOf(Number(low=0)),
             "phases_before": count,
+            "reproduction": REPRODUCTION,
             "method": ListOf(MapOf(ANYTHING), least=1),
             "signature": MapOf(ANYTHING),
         }

@@ -297,6 +297,17 @@ def report(argv: list[str]) -> None:
     reporting.report(given.folders, given.out, _terminal())
 
 
+def diff(argv: list[str]) -> bool:
+    """Name the first cause why two results differ."""
+    parser = CommandParser("diff")
+    for which in ("first", "second"):
+        parser.add_argument(which, metavar="RUN", type=Path, help=f"folder of the {which} run, or its results.json")
+    given = parser.read(argv)
+    from redwood.experiments import diff as differences
+
+    return differences.diff(given.first, given.second, _terminal())
+
+
 def bench(argv: list[str]) -> bool:
     """Run a suite, or report on a stored run."""
     parser = CommandParser("bench")
@@ -346,7 +357,7 @@ def of_branch(word: str, argv: list[str]) -> bool | None:
 
 
 FUNCTIONS: Mapping[str, Callable[[list[str]], bool | None]] = {
-    one.__name__: one for one in (resume, predict, extend, export, report, bench, sweep)
+    one.__name__: one for one in (resume, predict, extend, export, report, diff, bench, sweep)
 } | {"list": show}
 
 

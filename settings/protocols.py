@@ -99,6 +99,10 @@ class AnyPhase(Protocol):
     def samples_served(self) -> int:
         """Samples, or environment steps, that this worker has trained on so far."""
 
+    @property
+    def inputs_digest(self) -> int | None:
+        """Digest of the samples that this worker has trained on so far, in their order; None: it has none."""
+
     def close(self) -> None:
         """End the phase and free its data."""
 

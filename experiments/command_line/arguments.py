@@ -28,6 +28,7 @@ OWN = {
     "extend": ("DIR --dataset D", "train a finished run on further data, as a new run"),
     "export": ("DIR", "export a finished run for other programs"),
     "report": ("DIR...", "write one page on runs, comparisons and sweeps"),
+    "diff": ("RUN RUN", "name the first cause why the results of two runs differ"),
     "bench": ("SUITE", "run a suite with expectations, or report on the folder of a bench"),
     "sweep": ("NAME=VALUES... --setting S --method M", "search values of options, by scores on held-out samples"),
     "list": ("[KEY]", "show all settings with their methods, or one setting, or presets"),

@@ -77,6 +77,11 @@ class ReinforcementPhase:
         return self._steps.spent
 
     @property
+    def inputs_digest(self) -> None:
+        """None: the agent's own actions decide what it observes."""
+        return None
+
+    @property
     def train(self) -> Env:
         """The environment, for methods that need one copy."""
         return self.environments(1)[0]

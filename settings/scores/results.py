@@ -29,7 +29,7 @@ _OF_ALL = ("metrics", "cost", "versions", "config")
 Draw: TypeAlias = Callable[[Any, Path], None]
 """A function that draws results into a file; of a path without a suffix it makes a PNG and an SVG."""
 
-_OPTIONAL = ("phase_tasks", "learning_curves", "slices", "class_names", "task_names")
+_OPTIONAL = ("phase_tasks", "learning_curves", "slices", "class_names", "task_names", "reproduction")
 
 
 class Rows(NamedTuple):
@@ -86,6 +86,7 @@ class Results:
             in files that were written without it.
         class_names: Name of each output (K,). Empty where the data has none.
         task_names: Name of each task (T,), such as its month. Empty where the data has none.
+        reproduction: Digests of each phase and the environment, for `diff`. Empty of a run without a folder.
     """
 
     lower_is_better: ClassVar[bool] = False
@@ -114,6 +115,7 @@ class Results:
     slices: SliceScores | None = None
     class_names: list[str] = field(default_factory=list)
     task_names: list[str] = field(default_factory=list)
+    reproduction: dict[str, Any] = field(default_factory=dict)
     # A file holds the forward transfer but not the untrained accuracies: number of rows, and the value for these rows.
     _loaded_forward_transfer: tuple[int, float | None] | None = field(
         default=None, init=False, repr=False, compare=False
@@ -279,6 +281,7 @@ class Results:
             **({} if self.slices is None else {"slices": self.slices.to_dict()}),
             **({"class_names": list(self.class_names)} if self.class_names else {}),
             **({"task_names": list(self.task_names)} if self.task_names else {}),
+            **({"reproduction": self.reproduction} if self.reproduction else {}),
         }
 
     def _validation_metrics(self) -> dict[str, float | None]:
@@ -338,6 +341,7 @@ class Results:
                 slices=SliceScores(**data["slices"]) if "slices" in data else None,
                 class_names=list(data.get("class_names", [])),
                 task_names=list(data.get("task_names", [])),
+                reproduction=dict(data.get("reproduction", {})),
             )
             if any(len(row) != len(results.task_names) for row in results.accuracy_matrix if results.task_names):
                 raise ValueError(f"{len(results.task_names)} task_names do not fit the tasks of the matrix")

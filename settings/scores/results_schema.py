@@ -25,6 +25,17 @@ SLICES = Record(
     }
 )
 
+# The record of `redwood.engine.digests`, likewise.
+_DIGEST = Text(pattern="[0-9a-f]{8}")
+REPRODUCTION = Record(
+    {
+        "data": MapOf(ANYTHING),
+        "sittings": ListOf(Record({"from_phase": COUNT, "environment": MapOf(ANYTHING)}), least=1),
+        "start": MapOf(_DIGEST),
+        "phases": ListOf(Record({"inputs": Text(empty=True), "state": MapOf(_DIGEST)})),
+    }
+)
+
 
 def check_results(
     data: Mapping[str, object],
@@ -63,6 +74,7 @@ def check_results(
         "phase_tasks": ListOf(COUNT),
         "learning_curves": ListOf(ListOf(Number(0, 1, optional=True), least=1)),
         "slices": SLICES,
+        "reproduction": REPRODUCTION,
         "class_names": ListOf(Text(), least=1),
         "task_names": ListOf(Text(), least=1),
         **further,

@@ -7,6 +7,7 @@ from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
+from redwood.core.digest import bytes_digest
 from redwood.core.errors import PhaseOverError
 from redwood.core.state import State
 from redwood.settings.batch import Batch, BatchId
@@ -27,6 +28,7 @@ class BatchLoader:
         epochs: How often to iterate: `Trainer(max_epochs=...)`.
         steps_per_pass: Number of batches that present every sample of this worker once.
         sizes: Number of samples of each of these batches.
+        digest: CRC-32 of all samples and labels yielded so far, in their order.
     """
 
     def __init__(self, sequence: BatchSequence) -> None:
@@ -36,7 +38,7 @@ class BatchLoader:
         self.sizes = sequence.sizes
         self.steps_per_pass = len(sequence.spans)
         self._length, self._number = sequence.length, sequence.number
-        self._served = 0
+        self._served = self.digest = 0
 
     def __len__(self) -> int:
         """Batches per epoch."""
@@ -57,6 +59,8 @@ class BatchLoader:
         while _held(_SEQUENCES, self).epoch == epoch:
             batch = _held(_SEQUENCES, self).next_batch()
             if batch is not None:
+                for part in (batch.x, batch.y, batch.unlabelled):
+                    self.digest = self.digest if part is None else bytes_digest(part, self.digest)
                 yield batch
 
     def preview(self, n: int) -> Batch:
@@ -117,10 +121,11 @@ class BatchLoader:
             sequence.close()
 
     def state_dict(self) -> State:
-        """The position: epoch, next batch of it, and samples served; and the state of each observer."""
+        """The position: epoch, next batch of it, and samples served; their digest; and the state of each observer."""
         sequence = _held(_SEQUENCES, self)
         position = {"epoch": sequence.epoch, "next": sequence.next, "samples_served": sequence.samples_served}
-        return position | {"observers": [observer.state_dict() for observer in sequence.observers]}
+        observers = [observer.state_dict() for observer in sequence.observers]
+        return position | {"digest": self.digest, "observers": observers}
 
     def load_state_dict(self, state: State) -> None:
         """Continue from a position.
@@ -132,6 +137,7 @@ class BatchLoader:
         if sequence.served:
             raise PhaseOverError("A stream does not go back: the position can be set before the first batch only.")
         sequence.epoch, sequence.next, sequence.samples_served = state["epoch"], state["next"], state["samples_served"]
+        self.digest = state["digest"]
         for observer, own in zip(sequence.observers, state["observers"], strict=True):
             observer.load_state_dict(own)
 

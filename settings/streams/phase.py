@@ -54,6 +54,11 @@ class Phase:
         """Samples trained on so far by this worker, repeats included."""
         return self.train.samples_served
 
+    @property
+    def inputs_digest(self) -> int:
+        """CRC-32 of the samples and labels that this worker has trained on so far, in their order."""
+        return self.train.digest
+
     def score(self, predictions: Tensor, batch: Batch) -> None:
         """Count the predictions for a batch of `train`, made before learning from the batch; repeats do not count.
 

@@ -41,6 +41,7 @@ OWN = {
     "extend": "trust",
     "export": "format",
     "report": "out",
+    "diff": "help",
     "bench": "select",
     "sweep": "protocol",
     "list": "presets",
