@@ -7,7 +7,7 @@ import os
 import platform
 import subprocess
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -98,11 +98,16 @@ def add_state(reproduction: State, state: State) -> None:
     An entry that holds mappings alone, such as the parameters and the memory of an agent, has a digest for each.
     """
     found = gather_objects({name: digest(entry) for name, entry in _entries(state)})
-    joined = {name: as_text(digest([one.get(name) for one in found])) for name in found[0]}
+    joined = {name: as_text(_joined([one.get(name) for one in found])) for name in found[0]}
     if not reproduction["phases"]:
         reproduction["start"] = joined
     else:  # a run that extends another one begins with the phases of that
         reproduction["phases"][-1].setdefault("state", joined)
+
+
+def _joined(found: Sequence[int | None]) -> int:
+    """One digest of those of the workers; of equal states it is the same for any number of workers."""
+    return digest(found if len(set(found)) > 1 else found[:1])
 
 
 def _entries(state: State) -> Iterator[tuple[str, object]]:

@@ -206,8 +206,7 @@ def resume(argv: list[str]) -> bool:
     from redwood.experiments.bench import run as benches
     from redwood.experiments.bench import suite
     from redwood.experiments.comparisons import compare as comparison
-    from redwood.experiments.launchers import plan
-    from redwood.experiments.launchers.choice import launch_options
+    from redwood.experiments.launchers import choice, plan
     from redwood.experiments.runs import runner
     from redwood.experiments.sweeps import plan as sweep_plan
     from redwood.experiments.sweeps import sweep as sweeps
@@ -226,7 +225,7 @@ def resume(argv: list[str]) -> bool:
         runner.resume_run(folder, console, changes, trusted=trusted)
         return True
     go_on = sweeps.resume_sweep if sweep_plan.is_sweep(folder) else comparison.resume_comparison
-    return go_on(folder, console, launch_options(given), changes, trusted=trusted, table=given.table)
+    return go_on(folder, console, choice.launch_options(given), changes, trusted=trusted, table=given.table)
 
 
 def _listed(names: Iterable[str]) -> str:

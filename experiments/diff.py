@@ -28,7 +28,7 @@ _READ = Record({"seed": COUNT, "config": MapOf(ANYTHING), "metrics": MapOf(ANYTH
 _NO_SCORES = {*_READ.entries, "setting", "method", "dataset", "cost", "versions", "results"}
 _WEIGHTS, _WEIGHTS_FILE = ("network", "algorithm_state.parameters"), "weights_digest"  # entries of a method's state
 _INPUTS = "inputs"
-_LONGEST = 200  # characters of a value
+_LONGEST, _OF_COMMIT = 200, 12  # characters of a value, and of the hash of a commit
 _ENVIRONMENT = {
     "commit": "commit of redwood",
     "checkout": "state of redwood's checkout",
@@ -176,8 +176,9 @@ def _environment(run: State) -> dict[str, Any]:
     sittings = [sitting["environment"] for sitting in run["reproduction"]["sittings"]]
     found = {}
     for name in {name: None for sitting in sittings for name in sitting}:
-        values = [value for value, _ in groupby(sitting.get(name) for sitting in sittings)]
-        found[name] = values[0] if len(values) == 1 else ", then ".join(_shown(value) for value in values)
+        length = _OF_COMMIT if name == "commit" else None
+        values = [value for value, _ in groupby(str(sitting.get(name, ""))[:length] for sitting in sittings)]
+        found[name] = values[0] if len(values) == 1 else ", then ".join(map(_shown, values))
     return found
 
 

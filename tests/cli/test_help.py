@@ -41,7 +41,6 @@ OWN = {
     "extend": "trust",
     "export": "format",
     "report": "out",
-    "diff": "help",
     "bench": "select",
     "sweep": "protocol",
     "list": "presets",

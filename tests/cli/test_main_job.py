@@ -69,6 +69,7 @@ class TestFiles:
             "versions",
             "config",
             "slices",
+            "reproduction",
         }
         for part, keys in EXPECTED.items():
             assert results[part].keys() == keys

@@ -28,6 +28,7 @@ NOT_RUN = {
     "docs/bench.md": 1,
     "docs/clusters.md": 1,
     "docs/data.md": 1,
+    "docs/differs.md": 1,
     "docs/distributed.md": 3,
     "docs/generative.md": 1,
     "docs/methods.md": 1,
