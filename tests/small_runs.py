@@ -115,8 +115,9 @@ def once(pairs: list[tuple[str, str]], usual: str) -> list[ParameterSet]:
 
 
 def comparable(results: Results) -> dict[str, Any]:
-    """All of the results but what a clock or the operating system measured."""
+    """All of the results but what a clock or the operating system measured, and the digests of a run with a folder."""
     content = results.to_dict()
+    content.pop("reproduction", None)
     content["cost"] = {name: value for name, value in content["cost"].items() if name not in MEASURED}
     return content
 

@@ -74,7 +74,7 @@ class TestTakenOptions:
 
     def test_another_meaning_is_refused_with_the_owner(self):
         with pytest.raises(
-            TypeError, match=r"Own.patience is an option of LightningMethod already \(passes without .*rename it"
+            TypeError, match=r"Own.patience is an option of LightningMethod already \(end a phase after .*rename it"
         ):
 
             @dataclass

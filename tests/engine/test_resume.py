@@ -309,9 +309,7 @@ def start(case: str, folder: Path, **options) -> Results:
 
 def hurry(patch: pytest.MonkeyPatch) -> None:
     """Runs without pictures, and with losses in the logs of runs as short as these."""
-    for name in ("plot_accuracy_matrix", "plot_accuracy_curve", "plot_label_groups"):
-        patch.setattr(f"redwood.engine.figures.plots.{name}", lambda results, path: None)
-    patch.setattr("redwood.branches.osaka.since_switch.plot_since_switch", lambda results, path: None)
+    patch.setattr("redwood.engine.figures.plots.draw_run", lambda results, folder: None)
     patch.setattr(callbacks, "LOG_EVERY", 2)
     save = BufferCheckpoints.save
 

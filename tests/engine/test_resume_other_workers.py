@@ -42,7 +42,7 @@ class CutAsync(Cut, AsyncRehearsal):
 @dataclass
 class CutDERpp(Cut, DERpp):
     buffer_size: int = SIZE  # samples that the buffer holds
-    asynchronous: bool = True  # draw from all workers' buffers
+    asynchronous: bool = True  # draw from the buffers of all workers
 
 
 @dataclass

@@ -38,7 +38,7 @@ class CutAccumulation(CutRehearsal):
 class CutEarlyEnd(CutRehearsal):
     """Its phases end before their 6 passes are over."""
 
-    patience: int = 1  # passes without a better score that end a phase
+    patience: int = 1  # end a phase after so many passes
     lr: float = 0.2  # learning rate
 
 
