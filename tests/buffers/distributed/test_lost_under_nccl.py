@@ -139,6 +139,7 @@ def test_a_loss_in_a_pause_is_passed_on(gloo_workers: GlooWorkers) -> None:
     assert gloo_workers.run(3, lose_a_worker_in_a_pause) == [True, True, True]
 
 
+@pytest.mark.slow  # it times a pause, which other processes on the same cores stretch
 def test_no_worker_that_leaves_waits_for_another_one(two_workers: TwoWorkers) -> None:
     assert two_workers.run(leave_in_a_pause_after_another) == [True, True]
 
