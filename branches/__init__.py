@@ -1,1 +1,1 @@
-"""Protocols and families of methods that stand on the trunk; no package below imports them."""
+"""Optional settings and families of methods. No package below imports them."""

@@ -1,4 +1,4 @@
-"""Rehearsal buffers: a bounded memory of past samples that are replayed beside new ones. Needs torch and NumPy alone.
+"""Rehearsal buffers: a bounded memory of past samples that are replayed beside new ones. Needs torch and NumPy.
 
 `RehearsalBuffer` puts together three parts, each replaceable:
 

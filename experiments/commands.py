@@ -79,12 +79,14 @@ def run(argv: list[str]) -> bool:
 def sweep(argv: list[str]) -> bool:
     """Try values of options of one pair, then run the best ones."""
     parser = CommandParser("sweep", add_help=False)
-    parser.add_argument("space", nargs="*", metavar="NAME=VALUES", help="lr=log:1e-3..1 momentum=0,0.9, or a YAML file")
+    values = "values of an option: a list (momentum=0,0.9) or a range (lr=log:1e-3..1); or a YAML file of such lines"
+    parser.add_argument("space", nargs="*", metavar="NAME=VALUES", help=values)
     number = whole(1, arguments.MOST_RUNS)
     parser.add_argument("--trials", type=number, metavar="N", help="configurations to try (default: 20)")
-    parser.add_argument("--protocol", metavar="TASKS", help="all_tasks, or first_2_tasks, .. (default: all_tasks)")
+    tasks = "score trials on all tasks, or on the first N: first_N_tasks (default: all_tasks)"
+    parser.add_argument("--protocol", metavar="TASKS", help=tasks)
     parser.add_argument("--objectives", metavar="NAMES", help="accuracy, or accuracy,flops (default: accuracy)")
-    arguments.add_selection(parser)
+    arguments.add_selection(parser, one_pair=True)
     chosen, rest, in_file = _with_file(argv, parser)
     if chosen.help:
         print(parser.format_help())
@@ -187,12 +189,14 @@ def resume(argv: list[str]) -> bool:
     parser = _parser_of_folder(
         "resume",
         "a run, comparison, sweep or bench",
-        f"Options that may change: {_listed(MAY_BE_GIVEN)}. "
+        f"You can give these options a new value: {_listed(MAY_BE_GIVEN)}. "
         f"Only for a single run: {_listed(MAY_BE_GIVEN - MAY_BE_GIVEN_TO_ALL)}. "
         "To read what they do: --setting S --method M --help.",
     )
     arguments.add_launching(parser.add_argument_group("for several runs"))
-    parser.add_argument("--compare", metavar="DIR", help="for a bench: compare with an earlier bench in this folder")
+    parser.add_argument(
+        "--compare", metavar="DIR2", help="for a bench: also compare it with the earlier bench in folder DIR2"
+    )
     given, changes = parser.parse_known_args(argv)
     for name in sorted(option_names(changes) - MAY_BE_GIVEN):
         arguments.refuse_old([name])

@@ -85,7 +85,8 @@ class LightningMethod(Method):
     accumulate_grad_batches: int = 1  # batches whose mean gradient makes one step of the optimizer
     # end a phase after so many passes without a better --validation score; keep its best weights (0: never)
     patience: int = 0
-    augmentation: Any = "none"  # random change of images: none, flip, crop_flip, or of torchvision, as RandomCrop(32,4)
+    # random change of images: none, flip, crop_flip, or a torchvision transform such as RandomCrop(32,4)
+    augmentation: Any = "none"
     optimizer_state: str = "reset"  # when a phase begins: reset or keep the state of optimizer and schedule
 
     def __post_init__(self) -> None:

@@ -40,7 +40,8 @@ class SupervisedSetting(Setting, labels=True):
     dataset: Any = DATA.chosen("digits")  # data set by name, file or folder
     data_dir: str = "data"  # folder that data sets are read from and downloaded to
     stream: Any = STREAMS.chosen("auto")  # how the data is cut into tasks
-    nb_tasks: int | None = None  # number of tasks (default: 5; --stream tasks and s_*: all, from --first_task on)
+    # number of tasks (default: 5; --stream tasks and streams s_*: all tasks, from the first chosen one)
+    nb_tasks: int | None = None
     transition: Any = TRANSITIONS.chosen("gradual")  # how one task follows another
     batch_size: int = 32  # samples per mini-batch of one worker
     passes: int = cast("int", None)  # times each sample is presented (default: 20; online settings: 1)

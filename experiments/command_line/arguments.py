@@ -29,7 +29,7 @@ OWN = {
     "export": ("DIR", "export a finished run for other programs"),
     "report": ("DIR...", "write one page on runs, comparisons and sweeps"),
     "diff": ("RUN RUN", "name the first cause why the results of two runs differ"),
-    "bench": ("SUITE", "run a suite with expectations, or report on the folder of a bench"),
+    "bench": ("SUITE", "run a suite and check its results, or report on a finished bench"),
     "sweep": ("NAME=VALUES... --setting S --method M", "search values of options, by scores on held-out samples"),
     "list": ("[KEY]", "show all settings with their methods, or one setting, or presets"),
 }
@@ -141,7 +141,12 @@ def table_format(text: str) -> str:
 def add_launching(parser: argparse._ActionsContainer) -> None:
     """Add the options of commands that run several jobs."""
     add = parser.add_argument
-    add("--table", type=table_format, metavar="FORMAT", help="print a table: latex, markdown, latex:forgetting")
+    add(
+        "--table",
+        type=table_format,
+        metavar="FORMAT",
+        help="print a table: latex or markdown; latex:METRIC: of one metric",
+    )
     add(
         "--jobs",
         type=whole(1, MOST_PROCESSES),
@@ -152,23 +157,25 @@ def add_launching(parser: argparse._ActionsContainer) -> None:
     add("--slurm", nargs="+", metavar="KEY=VALUE", help="options of sbatch, such as partition=a mem=8G")
 
 
-def add_selection(parser: argparse.ArgumentParser) -> None:
-    """Add the options that choose what to run."""
+def add_selection(parser: argparse.ArgumentParser, *, one_pair: bool = False) -> None:
+    """Add the options that choose what to run; `one_pair`: their help says that only one pair is run."""
     group = parser.add_argument_group("what to run")
     add, number = group.add_argument, whole(1, MOST_RUNS)
-    add("--setting", metavar="KEY", help="setting; several as a,b or all (see the command list)")
-    add("--method", metavar="KEY", help="method; several as a,b or all; joined as a+b; or file.py:Class")
+    setting = "one setting" if one_pair else "setting; a,b or all runs several"
+    method = "one method" if one_pair else "method; a,b or all runs several separately"
+    add("--setting", metavar="KEY", help=f"{setting} (see the command list)")
+    add("--method", metavar="KEY", help=f"{method}; a+b joins two into one; file.py:Class is your own")
     add("--seeds", type=number, default=1, metavar="N", help="repeat with N seeds; tables show mean and deviation")
     add(
         "--class_orders",
         type=number,
         metavar="N",
-        help="number of class orders (default: each seed draws its own order)",
+        help="run each seed with N class orders (default: each seed draws one order)",
     )
     add_launching(group)
     add("--config", metavar="FILE", help="read options from a YAML file; flags override them")
     add("--preset", metavar="NAME", help="use the options of a published result; flags override them")
-    add("--suite", metavar="NAME", help="environments, budget and agent's options, by name or FILE")
+    add("--suite", metavar="NAME", help="read environments, budget and agent options from a suite: its name or a file")
     add("--trust", action="store_true", help="run code that a file of options names")
     add("--help", "-h", action="store_true", help="show this help; with a setting and a method also their options")
 

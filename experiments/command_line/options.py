@@ -135,7 +135,8 @@ def _parser(pair: Pair, roots: Sequence[Chosen]) -> argparse.ArgumentParser:
         usage=f"%(prog)s {pair} [options]",
         add_help=False,
         allow_abbrev=False,
-        description=f"Options of {pair}. Defaults are in brackets. FILE.py:Name can replace a name.",
+        description=f"Options of {pair}. Defaults are in brackets. "
+        "Where an option takes a name, you can give your own class as FILE.py:Class.",
         formatter_class=partial(argparse.RawDescriptionHelpFormatter, max_help_position=30),
     )
     add_selection(parser)

@@ -1,1 +1,1 @@
-"""One run: started, read back, and gone on from."""
+"""Start, read and continue one run."""

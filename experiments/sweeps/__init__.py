@@ -1,1 +1,1 @@
-"""Sweeps: many trials of one pair with other options; the best one on held-out samples is run on all seeds."""
+"""Sweeps: many trials of one setting and method. The trial with the best held-out score then runs with all seeds."""

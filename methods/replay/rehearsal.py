@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class Rehearsal(ReplayOptions, LightningMethod):
-    """Train on each mini-batch together with stored samples of the stream so far (Algorithm 1).
+    """Train on each mini-batch together with stored earlier samples.
 
-    The inherited loss is the mean over incoming and replayed samples. Incoming samples are offered to the buffer in the
-    first pass of each phase. So the stored samples do not depend on the number of passes.
+    Algorithm 1 of Chaudhry et al. (2019), "On Tiny Episodic Memories in Continual Learning". The inherited loss is the
+    mean over incoming and replayed samples. Incoming samples are offered to the buffer in the first pass of each phase.
+    So the stored samples do not depend on the number of passes.
     """
 
     target = ContinualSetting

@@ -68,7 +68,7 @@ class OfClasses(OfOneDataSet):
 @STREAMS.register("auto")
 @dataclass
 class Auto(OfClasses):
-    """Cut by the task ids of the data; without these by its order, by its classes, or into random parts."""
+    """Cut by task ids if the data has them, else by its order if that matters, else by classes or at random."""
 
     takes_tasks: ClassVar[bool] = True
 
