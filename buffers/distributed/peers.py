@@ -216,11 +216,14 @@ class Peers:
     def watch(self) -> None:
         """Wait until the next worker has ended its pause; a loss is passed on from worker to worker.
 
+        It returns at once if this worker has left.
+
         Raises:
             WorkerLostError: If another worker was lost.
         """
         said, group = torch.zeros(1, dtype=torch.int64), self.group
-        assert group is not None
+        if group is None:
+            return  # this worker has left before its thread began to listen
         try:
             with self._ending_others():
                 work = dist.irecv(said, group=group, group_src=(self.rank + 1) % self.world, tag=_TAG)

@@ -9,6 +9,7 @@ import threading
 import time
 from datetime import timedelta
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -102,22 +103,37 @@ def leave_in_a_pause_after_another() -> bool:
     """The last worker leaves in a pause while it listens itself; the others leave once they know."""
     peers = Peers(None, timedelta(seconds=20), Profiler())
     peers.begin_pause()
-    errors = []
+    errors, listens, receive = [], threading.Event(), dist.irecv
+
+    def irecv(*args: Any, **options: Any) -> Any:
+        work = receive(*args, **options)
+        listens.set()
+        return work
 
     def watch() -> None:
         try:
-            peers.watch()
+            with mock.patch.object(dist, "irecv", irecv):
+                peers.watch()
         except WorkerLostError as error:
             errors.append(error)
 
     watching = threading.Thread(target=watch)
     watching.start()
+    assert listens.wait(LIMIT_S)
     if peers.rank < peers.world - 1:
         watching.join()
     begun = time.monotonic()
     peers.leave()
     watching.join()
     return len(errors) == 1 and time.monotonic() - begun < 10
+
+
+def watch_after_leaving() -> bool:
+    peers = Peers(None, timedelta(seconds=20), Profiler())
+    peers.begin_pause()
+    peers.leave()
+    peers.watch()
+    return peers.lost is None
 
 
 def end_a_pause_one_after_another() -> list[int]:
@@ -139,7 +155,10 @@ def test_a_loss_in_a_pause_is_passed_on(gloo_workers: GlooWorkers) -> None:
     assert gloo_workers.run(3, lose_a_worker_in_a_pause) == [True, True, True]
 
 
-@pytest.mark.slow  # it times a pause, which other processes on the same cores stretch
+def test_a_worker_that_has_left_listens_to_nobody(two_workers: TwoWorkers) -> None:
+    assert two_workers.run(watch_after_leaving) == [True, True]
+
+
 def test_no_worker_that_leaves_waits_for_another_one(two_workers: TwoWorkers) -> None:
     assert two_workers.run(leave_in_a_pause_after_another) == [True, True]
 
