@@ -1,4 +1,4 @@
-"""What tells two runs apart: digests of inputs, state and weights after each phase, and the environment of the run.
+"""The record that tells two runs apart: digests of inputs, state and weights of each phase, and the environment.
 
 `results.json` holds all of it as `reproduction`; the command `diff` compares it.
 """

@@ -151,7 +151,7 @@ def _options(a: State, b: State) -> tuple[list[Difference], list[Difference]]:
 
 
 def _is_drawn(value: object) -> bool:
-    """Whether an entry of a configuration describes what the stream has drawn, and is no option."""
+    """True if an entry of a configuration describes draws of the stream, and is no option."""
     return isinstance(value, list) and any(isinstance(entry, Mapping) for entry in value)
 
 

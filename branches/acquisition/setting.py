@@ -39,7 +39,7 @@ class AcquisitionSetting(TraditionalSetting, buys_data=True):
     budget: float = 200.0  # total cost of all purchases
     costs: list[float] = field(default_factory=list)  # cost of a sample: one number, or one per slice (default: 1)
     initial: list[int] = field(default_factory=lambda: [20])  # samples at the start: of each slice, or one number each
-    rounds: int = 3  # number of purchases; the setting trains once more
+    rounds: int = 3  # rounds of purchases; the setting trains one time more than that
 
     @override
     def __post_init__(self) -> None:

@@ -7,11 +7,11 @@ from typing_extensions import override
 
 from redwood.branches.modular.modular_network import Candidate
 from redwood.branches.modular.path_search import PathSearch
-from redwood.branches.modular.retrieval import Retrieval
+from redwood.branches.modular.retrieval import Retrieval, RetrievalOptions
 from redwood.branches.modular.selection import HeldOutScores, highest_accuracy
 from redwood.branches.modular.sources import Source
 from redwood.branches.modular.task import PhaseClasses, TaskSamples
-from redwood.core.checks import check_choice, check_range
+from redwood.core.checks import check_choice
 from redwood.settings.supervised import SupervisedSetting
 
 SOURCES = ("independent", "previous", "relevant", "all")
@@ -31,7 +31,7 @@ class Independent(PathSearch):
 
 
 @dataclass
-class FinetuneFrom(PathSearch):
+class FinetuneFrom(RetrievalOptions, PathSearch):
     """Train a network for each task, from the weights of an earlier one, with a new last layer.
 
     `--source` says from which one: `independent` starts from new weights, and `previous` from the network of the task
@@ -41,14 +41,11 @@ class FinetuneFrom(PathSearch):
     Every task keeps a network of its own, so nothing is forgotten, and the memory grows with each task.
     """
 
-    neighbours: int = 5  # nearest neighbours that vote on which network is related to a task
-    retrieve: int = 0  # networks that retrieval considers: those with the most similar inputs (0: all)
     source: str = "relevant"  # network that a task starts from: independent, previous, relevant or all
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_range(self, "neighbours", 1)
-        check_range(self, "retrieve", 0)
+        self.check_retrieval_options()
         check_choice(self, "source", SOURCES)
 
     @override

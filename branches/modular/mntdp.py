@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from redwood.branches.modular.modular_network import Candidate
 from redwood.branches.modular.path_search import PathSearch
-from redwood.branches.modular.retrieval import Retrieval
+from redwood.branches.modular.retrieval import Retrieval, RetrievalOptions
 from redwood.branches.modular.selection import HeldOutScores, deepest_reuse
 from redwood.branches.modular.sources import Source
 from redwood.branches.modular.task import PhaseClasses, TaskSamples
@@ -28,7 +28,26 @@ NOT_REUSED = "No module was reused: each task has a network of its own. Its task
 
 
 @dataclass
-class MNTDP(PathSearch):
+class ReuseOptions(RetrievalOptions):
+    """Options of methods that take over modules as long as these do no worse than new ones."""
+
+    margin: float = 0.03  # largest rise of the expected error at which earlier modules are reused
+    confidence: float = 0.9  # share of bootstrap draws in which the error of reuse has to stay within --margin
+
+    def check_reuse_options(self) -> None:
+        """Raise `InvalidOptionError` if one is out of range."""
+        self.check_retrieval_options()
+        check_range(self, "margin", 0, 1)
+        check_range(self, "confidence", 0, 1)
+
+    def deepest(self, candidates: Sequence[Candidate], scores: HeldOutScores, seed: int) -> int:
+        """The number of the candidate that takes over the most modules and does no worse; see `deepest_reuse`."""
+        reused = [len(one.frozen) for one in candidates]
+        return deepest_reuse(scores.errors, reused, self.margin, self.confidence, seed)
+
+
+@dataclass
+class MNTDP(ReuseOptions, PathSearch):
     """Take over the first modules of the most related network, and train new ones behind them; a search says how many.
 
     The deterministic search trains a candidate for each number k of modules taken over, from none up to all (figure 2),
@@ -39,19 +58,12 @@ class MNTDP(PathSearch):
     nothing is forgotten.
     """
 
-    neighbours: int = 5  # nearest neighbours that vote on which network is related to a task
-    retrieve: int = 0  # networks that retrieval considers: those with the most similar inputs (0: all)
-    margin: float = 0.03  # largest rise of the expected error at which earlier modules are reused
     search: str = "deterministic"  # deterministic: train all candidates; stochastic: draw one path a step
-    confidence: float = 0.9  # share of bootstrap draws in which the error of reuse has to stay within --margin
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_range(self, "neighbours", 1)
-        check_range(self, "retrieve", 0)
+        self.check_reuse_options()
         check_choice(self, "search", SEARCHES)
-        check_range(self, "margin", 0, 1)
-        check_range(self, "confidence", 0, 1)
         if self.search == "stochastic" and self.tries > 1:
             raise InvalidOptionError(
                 f"--tries {self.tries} has no effect with --search stochastic, which draws paths of one network; "
@@ -71,7 +83,7 @@ class MNTDP(PathSearch):
 
     @override
     def choose(self, candidates: Sequence[Candidate], scores: HeldOutScores) -> int:
-        return deepest_reuse(scores.errors, reused(candidates), self.margin, self.confidence, self.setting.seed)
+        return self.deepest(candidates, scores, self.setting.seed)
 
     @override
     def never_acted(self) -> str | None:
@@ -79,23 +91,15 @@ class MNTDP(PathSearch):
 
 
 @dataclass
-class Composable(PathSearch):
+class Composable(ReuseOptions, PathSearch):
     """Draw the modules of each depth from several related networks, or new ones, by the stochastic search of `mntdp`.
 
     The modules of one path may so come from several earlier networks: a composable mixture, gated by the task.
     """
 
-    neighbours: int = 5  # nearest neighbours that vote on which network is related to a task
-    retrieve: int = 0  # networks that retrieval considers: those with the most similar inputs (0: all)
-    margin: float = 0.03  # largest rise of the expected error at which earlier modules are reused
-    confidence: float = 0.9  # share of bootstrap draws in which the error of reuse has to stay within --margin
-
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_range(self, "neighbours", 1)
-        check_range(self, "retrieve", 0)
-        check_range(self, "margin", 0, 1)
-        check_range(self, "confidence", 0, 1)
+        self.check_reuse_options()
         if self.tries > 1:
             raise InvalidOptionError(
                 f"--tries {self.tries} does not go with composable, which draws paths of one network; leave it out."
@@ -114,7 +118,7 @@ class Composable(PathSearch):
 
     @override
     def choose(self, candidates: Sequence[Candidate], scores: HeldOutScores) -> int:
-        return deepest_reuse(scores.errors, reused(candidates), self.margin, self.confidence, self.setting.seed)
+        return self.deepest(candidates, scores, self.setting.seed)
 
     @override
     def never_acted(self) -> str | None:
@@ -134,11 +138,6 @@ def candidates_of(
         return method.explore(sources, classes, method.margin)
     reusing = [prefixes(source, with_head=method.fits_head(source, classes)) for source in sources]
     return [Candidate(), *chain.from_iterable(reusing)]
-
-
-def reused(candidates: Sequence[Candidate]) -> list[int]:
-    """Number of modules that each candidate takes over."""
-    return [len(one.frozen) for one in candidates]
 
 
 def warn_of_whole_networks(method: PathSearch) -> None:

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from redwood.branches.modular.path_store import PathStore
 from redwood.branches.modular.sources import Source, distance, statistics_of
 from redwood.branches.modular.task import PhaseClasses, TaskSamples
+from redwood.core.checks import check_range
 from redwood.core.workers import gather_objects
 from redwood.methods.networks.last_layer import CHUNK
 from redwood.methods.training.flops import FlopMeter
@@ -44,6 +45,19 @@ def neighbour_accuracy(features: Tensor, y: Tensor, k: int) -> float:
     nearness = torch.arange(nearest.shape[1], 0, -1, device=y.device, dtype=torch.float64)
     votes = (votes * (1 + nearness[:, None] / (2 * nearness.sum()) * 1e-3)).sum(1)
     return float((votes.argmax(1) == y).double().mean())
+
+
+@dataclass
+class RetrievalOptions:
+    """Options of methods that build on the most related earlier networks."""
+
+    neighbours: int = 5  # nearest neighbours that vote on which network is related to a task
+    retrieve: int = 0  # networks that retrieval considers: those with the most similar inputs (0: all)
+
+    def check_retrieval_options(self) -> None:
+        """Raise `InvalidOptionError` if one is out of range."""
+        check_range(self, "neighbours", 1)
+        check_range(self, "retrieve", 0)
 
 
 @dataclass

@@ -35,18 +35,25 @@ def draw_comparisons(cells: Sequence[PairResults], folder: Path) -> None:
 
     Args:
         cells: The pairs that apply.
-        folder: Where to write `comparison...`; a picture of one setting has its name.
+        folder: Where to write `comparison...`; a picture of one setting has its name, with a number if it is taken.
     """
-    methods = {cell.method for cell in cells}
+    methods, taken = {cell.method for cell in cells}, set[str]()
+
+    def file_of(name: str) -> Path:
+        found = re.sub(r"[^A-Za-z0-9]+", "_", name)
+        while found in taken:
+            found += "_2"
+        taken.add(found)
+        return folder / found
+
     for number, (measure, group) in enumerate(by_measure(cells).items()):
         if any(cell.results for cell in group):
-            draw_comparison(group, folder / f"comparison{f'_{measure}' if number else ''}", methods)
+            draw_comparison(group, file_of(f"comparison_{measure}" if number else "comparison"), methods)
         settings = dict.fromkeys(cell.setting for cell in group)
         for setting in settings if len(settings) > 1 else ():
             runs = [(cell.method, cell.results) for cell in group if cell.setting == setting and cell.results]
             if len(runs) > 1 and any(has_courses(results) for _, results in runs):
-                name = f"comparison_{re.sub(r'[^A-Za-z0-9]+', '_', setting)}"
-                plot_comparison(runs, folder / name, looks_of(methods))
+                plot_comparison(runs, file_of(f"comparison_{setting}"), looks_of(methods))
 
 
 def draw_comparison(

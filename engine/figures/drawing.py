@@ -1,6 +1,7 @@
 """Helpers for the figures of results: figures without pyplot, plain axes, and labels that do not overlap.
 
-They choose no back end and change no global state, but while a file is written, so that figures can be drawn anywhere.
+They choose no back end, so that figures can be drawn anywhere. They change settings of matplotlib only while they write
+a file.
 """
 
 import os
@@ -37,7 +38,10 @@ _LEVEL_LETTERS = 3  # longer names below an axis are turned
 _DPI, _MARGIN = 160, 0.1  # of files; inches around all that is drawn
 _MAX_POINTS = 4000  # of the lines and points of a panel; those of more are pixels in SVG, too
 # Nothing that differs from one day or version to another, and no addresses.
-_NO_METADATA = {".svg": {"Date": None, "Creator": None, "Format": None, "Type": None}}
+_NO_METADATA: dict[str, dict[str, Any]] = {
+    ".svg": {"Date": None, "Creator": None, "Format": None, "Type": None},
+    ".pdf": {"CreationDate": None},
+}
 
 
 def new_figure(width: float, height: float, between: float = 0.04) -> Figure:
@@ -48,7 +52,7 @@ def new_figure(width: float, height: float, between: float = 0.04) -> Figure:
 def save_figure(figure: Figure, path: str | os.PathLike[str], own: tuple[re.Pattern[bytes], str] | None = None) -> None:
     """Write a figure, atomically; the folder is made if missing.
 
-    Its layout is done once, whatever the formats. Equal figures make equal files.
+    Its layout is done once, whatever the formats. Equal figures make equal PNG, SVG and PDF files.
 
     Args:
         figure: The figure.

@@ -71,7 +71,7 @@ def plot_comparison(
 
 
 def has_courses(group: Sequence[Results]) -> bool:
-    """Whether the runs of a method have several phases."""
+    """True if all runs of a method have several phases."""
     return all(len(run.learned) > 1 for run in group)
 
 

@@ -64,6 +64,12 @@ def content_of(sources: Sequence[Source]) -> Content:
     entries, notes = entries_of(sources)
     pairs = [entry.results for entry in entries]
     runs = [run for entry in entries for run in entry.runs]
+    bare = [run for run in runs if run.results.tested and not any(run.folder.glob("*.svg"))]
+    if bare:
+        notes.append(
+            f"{len(bare)} of {len(runs)} runs have no figures as SVG, as runs of an earlier version; run them again to "
+            "see figures here."
+        )
     if sources[0].kind == "run" and len(runs) == 1:
         parts = [
             Part("Results", tables=list(tables_of(runs[0].results))),

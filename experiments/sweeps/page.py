@@ -80,7 +80,7 @@ def source_of_sweep(folder: Path) -> Source:
 
 
 def _lead(found: Mapping[str, Any]) -> str:
-    """What was tried, on what it was judged, and what it cost."""
+    """The number of trials, the score that chose among them, and their cost."""
     states = Counter(trial["state"] for trial in found["trials"])
     counts = ", ".join(f"{count} {_STATES.get(state, state)}" for state, count in states.items())
     tuned_on = "all tasks" if found["protocol"] == "all_tasks" else f"the first {found['phases']} tasks, then kept"
@@ -88,7 +88,7 @@ def _lead(found: Mapping[str, Any]) -> str:
     spent = f"{duration(cost.get('seconds', 0.0))} and {scaled(cost.get('flops', 0.0), 'FLOPs')}"
     return (
         f"{len(found['trials'])} trials ({counts}) of {', '.join(found['space'])}. Options were chosen on {tuned_on}, "
-        f"by the average {_measure(found).label} {found['scored_on']}; no trial was tested. Together they took {spent}."
+        f"by the average {_measure(found).label} {found['scored_on']}; no trial was tested. All trials took {spent}."
     )
 
 

@@ -105,7 +105,7 @@ class BiC(Distilling, Exemplars):
     extends = (TwoSide,)
 
     optimizer: Any = OPTIMIZERS.chosen(Sgd(momentum=0.9))  # algorithm that updates the weights
-    bias_samples: int = 20  # stored samples that are not trained on, and to which the correction is fitted
+    bias_samples: int = 20  # part of --buffer_size: samples that are not trained on; the correction is fitted to them
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -13,7 +13,7 @@ from redwood.core.checks import check_choice, check_range
 from redwood.core.seeding import generator
 from redwood.core.workers import rank
 from redwood.methods.base import Composition
-from redwood.methods.regularisation.importance import SCALES, WeightImportance
+from redwood.methods.regularisation.importance import ImportanceScale, WeightImportance
 from redwood.methods.regularisation.quadratic_penalty import IMPORTANCE, ONE_IMPORTANCE, Weights
 from redwood.methods.regularisation.sampled_importance import SampledImportance, mean_over_samples
 from redwood.methods.training.heads import log_likelihoods, predicts_label_sets
@@ -34,7 +34,7 @@ def fisher_diagonal(network: nn.Module, log_likelihood: Callable[..., Tensor], *
 
 
 @dataclass
-class EWC(WeightImportance):
+class EWC(ImportanceScale, WeightImportance):
     """Penalise changes of weights that earlier tasks depend on (equation 3).
 
     In the form `per_task` the penalty is lambda/2 times the sum over tasks k and weights i of `F_ki (w_i - w*_ki)^2`;
@@ -57,8 +57,6 @@ class EWC(WeightImportance):
     brings: ClassVar[frozenset[str]] = IMPORTANCE
     bars: ClassVar[Mapping[str, str]] = ONE_IMPORTANCE
 
-    # mean: divide a task's importances by their mean over all weights, and average them over tasks; none: as the paper
-    importance_scale: str = "mean"
     ewc_lambda: float = 0.5  # strength of the penalty (with importance_scale none, as in the papers: 100 and more)
     ewc_form: str = "online"  # online: one term for all earlier tasks, which decays; per_task: one for each
     ewc_gamma: float = 0.95  # online: share of the importance for earlier tasks that is kept at each task's end
@@ -68,7 +66,7 @@ class EWC(WeightImportance):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice(self, "importance_scale", SCALES)
+        self.check_importance_scale()
         check_range(self, "ewc_lambda", 0)
         check_choice(self, "ewc_form", ("per_task", "online"))
         check_range(self, "ewc_gamma", 0, 1)
@@ -79,11 +77,6 @@ class EWC(WeightImportance):
     @override
     def strength(self) -> float:
         return self.ewc_lambda * self.ewc_gamma if self.ewc_form == "online" else self.ewc_lambda
-
-    @property
-    @override
-    def scales_to_mean(self) -> bool:
-        return self.importance_scale == "mean"
 
     @override
     def make_measure(self) -> SampledImportance:

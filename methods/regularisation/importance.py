@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from redwood.core.checks import check_choice
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.regularisation.measure import Measure
 from redwood.methods.regularisation.quadratic_penalty import QuadraticPenalty, Weights, mean_of
@@ -16,6 +17,23 @@ from redwood.settings.supervised import SupervisedSetting
 from redwood.settings.tree import ClassIncrementalSetting
 
 SCALES = ("mean", "none")  # of the option importance_scale
+
+
+@dataclass
+class ImportanceScale:
+    """The option of measures whose size depends on the data; see `WeightImportance.scales_to_mean`."""
+
+    # mean: divide a task's importances by their mean over all weights, and average them over tasks; none: as the paper
+    importance_scale: str = "mean"
+
+    def check_importance_scale(self) -> None:
+        """Raise `InvalidOptionError` if there is no such scale."""
+        check_choice(self, "importance_scale", SCALES)
+
+    @property
+    def scales_to_mean(self) -> bool:
+        """True if importances are measured in multiples of their mean."""
+        return self.importance_scale == "mean"
 
 
 @dataclass

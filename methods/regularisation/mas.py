@@ -9,15 +9,15 @@ from torch import Tensor
 from torch.func import functional_call
 from typing_extensions import override
 
-from redwood.core.checks import check_choice, check_range
+from redwood.core.checks import check_range
 from redwood.methods.base import Composition
-from redwood.methods.regularisation.importance import SCALES, WeightImportance
+from redwood.methods.regularisation.importance import ImportanceScale, WeightImportance
 from redwood.methods.regularisation.quadratic_penalty import IMPORTANCE, ONE_IMPORTANCE, Weights
 from redwood.methods.regularisation.sampled_importance import SampledImportance, mean_over_samples
 
 
 @dataclass
-class MAS(WeightImportance):
+class MAS(ImportanceScale, WeightImportance):
     """Penalise changes of weights that the network's outputs depend on, right or wrong.
 
     After each task the importance Omega_i grows by the mean over samples of `|d ||F(x)||^2 / dw_i|` (section 4.1). The
@@ -34,14 +34,12 @@ class MAS(WeightImportance):
     brings: ClassVar[frozenset[str]] = IMPORTANCE
     bars: ClassVar[Mapping[str, str]] = ONE_IMPORTANCE
 
-    # mean: divide a task's importances by their mean over all weights, and average them over tasks; none: as the paper
-    importance_scale: str = "mean"
     mas_lambda: float = 0.25  # strength of the penalty (with importance_scale none: the paper has 1)
     mas_samples: int = 200  # samples of each task that the importance is measured on
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice(self, "importance_scale", SCALES)
+        self.check_importance_scale()
         check_range(self, "mas_lambda", 0)
         check_range(self, "mas_samples", 1)
 
@@ -49,11 +47,6 @@ class MAS(WeightImportance):
     @override
     def strength(self) -> float:
         return 2 * self.mas_lambda  # a curvature is twice the factor of the square
-
-    @property
-    @override
-    def scales_to_mean(self) -> bool:
-        return self.importance_scale == "mean"
 
     @override
     def make_measure(self) -> SampledImportance:

@@ -6,15 +6,15 @@ from typing import ClassVar
 
 from typing_extensions import override
 
-from redwood.core.checks import check_choice, check_range
+from redwood.core.checks import check_range
 from redwood.methods.base import Composition
-from redwood.methods.regularisation.importance import SCALES, WeightImportance
+from redwood.methods.regularisation.importance import ImportanceScale, WeightImportance
 from redwood.methods.regularisation.path_importance import UNUSED, PathImportance
 from redwood.methods.regularisation.quadratic_penalty import IMPORTANCE, ONE_IMPORTANCE, Weights
 
 
 @dataclass
-class SI(WeightImportance):
+class SI(ImportanceScale, WeightImportance):
     """Penalise changes of weights whose steps lowered the loss of earlier tasks (equations 3 to 5).
 
     Weight i's part in the drop of a task's loss is omega_i = - sum over steps of gradient times movement (equation 3).
@@ -33,21 +33,14 @@ class SI(WeightImportance):
     bars: ClassVar[Mapping[str, str]] = ONE_IMPORTANCE
     unused_options: ClassVar[Mapping[str, str]] = UNUSED
 
-    # mean: divide a task's importances by their mean over all weights, and average them over tasks; none: as the paper
-    importance_scale: str = "mean"
     si_c: float = 0.25  # strength of the penalty (with importance_scale none, as in the paper: 0.1 to 1)
     si_xi: float = 0.1  # damping: added to the squared movement that importance is divided by
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice(self, "importance_scale", SCALES)
+        self.check_importance_scale()
         check_range(self, "si_c", 0)
         check_range(self, "si_xi", 1e-12)
-
-    @property
-    @override
-    def scales_to_mean(self) -> bool:
-        return self.importance_scale == "mean"
 
     @property
     @override

@@ -25,10 +25,10 @@ from redwood.settings.scores.results_class import CLASSES_KEY, class_for, refere
 from redwood.settings.scores.results_schema import check_results
 from redwood.settings.scores.slices import SliceScores
 
-_OF_ALL = ("metrics", "cost", "versions", "config")
+# A function that draws results into a file; of a path without a suffix it makes a PNG and an SVG.
 Draw: TypeAlias = Callable[[Any, Path], None]
-"""A function that draws results into a file; of a path without a suffix it makes a PNG and an SVG."""
 
+_OF_ALL = ("metrics", "cost", "versions", "config")
 _OPTIONAL = ("phase_tasks", "learning_curves", "slices", "class_names", "task_names", "reproduction")
 
 

@@ -259,6 +259,12 @@ def test_a_picture_for_each_measure_and_each_of_several_settings(tmp_path):
     assert {path.suffix for path in tmp_path.iterdir()} == {".png", ".svg"}
 
 
+def test_settings_whose_names_make_one_file_name_have_a_file_each(tmp_path):
+    pairs = [PairResults(key, method, [run(key, method)]) for key in ("a-b", "a_b") for method in ("ewc", "finetune")]
+    draw_comparisons(pairs, tmp_path)
+    assert {path.stem for path in tmp_path.iterdir()} == {"comparison", "comparison_a_b", "comparison_a_b_2"}
+
+
 def test_refuses_nothing():
     with pytest.raises(ValueError, match="no results to compare"):
         draw_comparison(

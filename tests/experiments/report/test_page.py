@@ -101,6 +101,21 @@ def test_the_page_of_a_run_has_the_figures_that_the_run_has_drawn(tmp_path):
     assert "average incremental accuracy" in texts and "wall time" in texts
 
 
+def test_runs_without_figures_are_told(tmp_path):
+    """Such as those of an earlier version; a run that tests nothing has none by its nature."""
+    results = made_results("class_incremental", "ewc", 0)
+    folder = made_run(tmp_path / "run", results)
+    told = "1 of 1 runs have no figures as SVG"
+    assert any(told in note for note in content_of([read_source(folder)]).notes)
+    draw_run(results, folder)
+    assert not content_of([read_source(folder)]).notes
+    for path in folder.glob("*.svg"):
+        path.unlink()
+    results.accuracy_matrix = [[None] * len(row) for row in results.accuracy_matrix]
+    results.save(folder / "results.json")
+    assert not content_of([read_source(folder)]).notes
+
+
 def test_equal_results_make_an_equal_page(tmp_path, monkeypatch):
     pages = []
     for parent in ("one", "two"):
@@ -242,6 +257,7 @@ def test_the_parts_of_a_sweep(tmp_path):
 
 def test_the_file_is_written_whole(tmp_path):
     folder = made_run(tmp_path / "run", made_results())
+    draw_run(made_results(), folder)
     assert write_report([read_source(folder)], tmp_path / "new" / "page.html") == []
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["page.html"]
     assert "s / m · redwood" in parse((tmp_path / "new" / "page.html").read_text()).texts
