@@ -162,7 +162,7 @@ class PathSearch(LightningMethod):
     @override
     def fit(self, phase: Phase) -> None:
         self.store.publish()
-        self.phase = phase
+        self.phase = phase  # before the training sets it: a search asks for its steps
         classes = classes_of(phase)
         samples = look_at(phase, self.device, self.setting.seed)
         self._warn_of_few(samples.n_held_out, classes)

@@ -33,7 +33,7 @@ class PathImportance(Measure):
         Args:
             method: Its weights are measured; it gets a penalty of curvature 0 around the present weights.
         """
-        self.method = method
+        self.method, self.device = method, method.device  # a loaded state goes to the device
         method.curvature |= self.zeros()
         method.minimum |= self.copied_weights()
         self.path = self.add_state("path", self.zeros(), buffer=True)

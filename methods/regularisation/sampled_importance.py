@@ -81,6 +81,7 @@ class SampledImportance(Measure):
         """
         self._method, self._names, self._importance_on = method, names, importance_on
         self._n_aside, self._purpose = n_aside, purpose
+        self.device = method.device  # where a loaded state goes
         self.aside = self.add_state("aside", self._empty_sample(), buffer=True)
 
     def _empty_sample(self) -> RehearsalBuffer:

@@ -1,6 +1,7 @@
 """Runs that write to a library: at once, and killed and resumed. Nothing is there twice, and nothing is lost."""
 
 import shutil
+import signal
 import time
 from random import Random
 
@@ -12,7 +13,7 @@ from tests.branches.modular.library_writers import problems
 from tests.cli.command import assert_one_sentence
 from tests.cli.kill_runs import Place, differences, exit_status, kill, session, stage, wait_until
 
-METHODS = ("mntdp", "finetune_from")
+METHODS = ["mntdp", "composable", "finetune_from"]
 SHORT = ["--dataset", "digits", "--nb_tasks", "3", "--passes", "2", "--validation", "0.3", "--checkpoint_every", "5"]
 KILLS = 10
 
@@ -50,7 +51,7 @@ def test_a_killed_run_leaves_the_library_of_the_whole_one(method, tmp_path):
         time.sleep(moment.uniform(0, seconds))
         where = stage(place.run)
         for process in session(leader):
-            kill(process)
+            kill(process, signal.SIGKILL)
         unfinished += exit_status(leader) != 0
         assert set(keys(folder)) <= set(expected)
         assert place.complete("resume", str(place.run)) == 0, place.log.read_text()
