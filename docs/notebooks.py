@@ -39,7 +39,11 @@ def execute(notebook: NotebookNode) -> NotebookNode:
     with tempfile.TemporaryDirectory() as folder:
         environment = os.environ | PLAIN
         client = NotebookClient(
-            notebook, timeout=LIMIT_S, resources={"metadata": {"path": folder}}, record_timing=False
+            notebook,
+            timeout=LIMIT_S,
+            resources={"metadata": {"path": folder}},
+            record_timing=False,
+            coalesce_streams=True,  # what arrives in one message or in two is a matter of time
         )
         client.execute(env=environment)
     for number, cell in enumerate(notebook.cells):

@@ -60,6 +60,7 @@ class FolderLock:
         """
         if self._lock is not None:
             return True
+        refuse_file(folder)
         path = folder / LOCK_FILE
         if path.exists() and not path.is_file():
             raise RedwoodError(f"{path} is no file, where a lock has its file; remove it.")
@@ -87,6 +88,12 @@ class FolderLock:
                     path.unlink()
             self._lock.release()
             self._lock = None
+
+
+def refuse_file(folder: Path) -> None:
+    """Raise `RedwoodError` if the folder of a run is a file."""
+    if folder.exists() and not folder.is_dir():
+        raise RedwoodError(f"{folder} is a file, where a run has its folder; remove it.")
 
 
 @contextmanager

@@ -122,7 +122,7 @@ def resume_comparison(
 def _carry_out(
     plan: ComparisonPlan, parsed: list[Options | RedwoodError], console: Console, how: LaunchOptions, table: str | None
 ) -> bool:
-    refuse_folders(plan.folder, (*(f"comparison*.{suffix}" for suffix in ("csv", "png", "tex", "md")), REPORT))
+    refuse_folders(plan.folder, (*(f"comparison*.{suffix}" for suffix in ("csv", "png", "svg", "tex", "md")), REPORT))
     if is_first_process():
         remove_temporaries(plan.folder)
         for job in chain(*plan.jobs(parsed)):

@@ -13,6 +13,7 @@ from redwood.core.errors import DataError, ElsewhereError, NotApplicableError, R
 from redwood.core.files import read_json, write_json
 from redwood.core.printable import printable
 from redwood.engine.cost import reset_peak_memory
+from redwood.engine.folder_lock import refuse_file
 from redwood.engine.names import short_name
 from redwood.engine.processes import WorkerCrashedError
 from redwood.engine.run import RunContext
@@ -116,10 +117,9 @@ class Job:
         """Have the run tried again.
 
         Raises:
-            DataError: If its folder is a file.
+            RedwoodError: If its folder is a file.
         """
-        if self.folder.exists() and not self.folder.is_dir():
-            raise DataError(f"{self.folder} is a file, where a run has its folder; remove it.")
+        refuse_file(self.folder)
         self._failure_file.unlink(missing_ok=True)
 
     def outcome(self) -> Results | Failure | None:

@@ -267,6 +267,8 @@ def comparison_cases() -> Iterator[Case]:
     yield Case("comparison: a complete run on other data", "compared", other, "of a run on other data")
     yield Case("comparison: metrics.csv is bytes", "compared", write(f"{left}/metrics.csv", bytes(range(256))), None)
     yield Case("comparison.csv is a folder", "compared", folder_instead("comparison.csv"), "comparison.csv is a folder")
+    svg = "comparison.svg is a folder"
+    yield Case(svg, "compared", folder_instead("comparison.svg"), svg)
     yield Case("comparison: a run is a file", "compared", file_instead(left), "where a run has its folder")
     yield Case("comparison: metrics.csv is a folder", "compared", folder_instead(f"{left}/metrics.csv"), "metrics.csv")
 
