@@ -103,4 +103,10 @@ def test_what_is_no_file_is_refused(tmp_path, make):
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(RedwoodError, match="cannot be written"):
+        FolderLock().acquire(tmp_path / "file" / "run")
+
+
+def test_a_file_in_the_place_of_a_folder(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(RedwoodError, match="is a file, where a run has its folder; remove it"):
         FolderLock().acquire(tmp_path / "file")
