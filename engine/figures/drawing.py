@@ -67,7 +67,7 @@ def save_figure(figure: Figure, path: str | os.PathLike[str], own: tuple[re.Patt
     figure.set_dpi(_DPI)
     if engine is not None:
         engine.execute(figure)
-        figure.set_layout_engine("none")
+        figure.set_layout_engine(None)  # with "none", each format would be laid out by another drawing
     shown = figure.get_tightbbox().padded(_MARGIN)
     for axes in figure.axes:
         for patch in axes.patches:
