@@ -1,7 +1,7 @@
 """The results of a pair's runs; comparisons print and draw them."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from redwood.settings.scores.metrics import transfer_to_last
@@ -25,12 +25,14 @@ class PairResults:
         method: Key of the method.
         results: Finished runs, one per seed, or per seed and class order.
         failure: Why a run failed, in one sentence; None if none did.
+        ran_under: Of an upper bound: the child of the setting that it ran under. It is compared with no other method.
     """
 
     setting: str
     method: str
     results: Sequence[Results] = field(default_factory=list)
     failure: str | None = None
+    ran_under: str | None = None
 
     @property
     def label(self) -> str:
@@ -96,7 +98,10 @@ def efficiency_of(pairs: Sequence[PairResults]) -> dict[str, Efficiency]:
     """The trade-off under each setting of which there are results."""
     found: dict[str, Efficiency] = {}
     for setting in dict.fromkeys(pair.setting for pair in pairs if pair.results):
-        group = [pair for pair in pairs if pair.setting == setting and pair.results]
+        group = [pair for pair in pairs if pair.setting == setting and pair.results and pair.ran_under is None]
+        if not group:
+            found[setting] = Efficiency(frozenset(), None)
+            continue
         measure = group[0].results[0].measure
         costs = [pair.flops_with_tuning for pair in group]
         losses = [loss_of(pair.objective, measure) for pair in group]
@@ -104,6 +109,18 @@ def efficiency_of(pairs: Sequence[PairResults]) -> dict[str, Efficiency]:
         front = frozenset(pair.method for pair, others in zip(group, beaten, strict=True) if not others)
         found[setting] = Efficiency(front, hypervolume_of_methods(costs, losses, measure))
     return found
+
+
+def marked_bounds(pairs: Iterable[PairResults]) -> list[PairResults]:
+    """The pairs, where the names of upper bounds say that they are some."""
+    return [pair if pair.ran_under is None else replace(pair, method=f"{pair.method} (bound)") for pair in pairs]
+
+
+def bound_notes(pairs: Iterable[PairResults]) -> list[str]:
+    """A sentence on the settings that upper bounds ran under, if there are any."""
+    settings = dict.fromkeys(pair.ran_under for pair in pairs if pair.ran_under is not None)
+    ran_under = " or ".join(setting for setting in settings if setting is not None)
+    return [f"bound: an upper bound, which ran under {ran_under} and is compared with no method"] * bool(settings)
 
 
 def transfers_to_last(pair: PairResults, pairs: Iterable[PairResults]) -> list[float]:

@@ -200,7 +200,7 @@ class Significance:
 
 
 def significance_of(rows: Sequence[PairResults]) -> dict[str, Significance]:
-    """Compare all methods under each setting of which there are results, by their objectives."""
+    """Compare all methods under each setting of which there are results, by their objectives; upper bounds are not."""
     found = {}
     for setting in dict.fromkeys(row.setting for row in rows if row.results):
         found[setting] = _under(setting, [row for row in rows if row.setting == setting and row.results])
@@ -209,19 +209,20 @@ def significance_of(rows: Sequence[PairResults]) -> dict[str, Significance]:
 
 def _under(setting: str, rows: Sequence[PairResults]) -> Significance:
     scores = {row.method: {run_key(run): run.objective for run in row.results} for row in rows}
+    compared = [row for row in rows if row.ran_under is None]
     orders = {order for keys in scores.values() for _, order in keys}
     part = 1 if len(orders) > 1 else 0
     intervals = {method: mean_interval(list(_by_unit(found, part).values())) for method, found in scores.items()}
-    differences = _compare(scores, part)
-    means = {row.method: row.objective for row in rows}
-    top = (min if rows[0].results[0].lower_is_better else max)(means.values())
+    differences = _compare({row.method: scores[row.method] for row in compared}, part)
+    means = {row.method: row.objective for row in compared}
+    top = (min if rows[0].results[0].lower_is_better else max)(means.values(), default=None)
     best = frozenset(method for method, mean in means.items() if mean == top)
     return Significance(
         setting,
         unit=("seed", "class order")[part],
         units=max(len(_by_unit(found, part)) for found in scores.values()),
         best=best,
-        marks={method: _mark(method, best, differences) for method in scores},
+        marks={method: _mark(method, best, differences) if method in means else UNKNOWN for method in scores},
         intervals=intervals,
         differences=differences,
     )

@@ -47,6 +47,8 @@ class Method(Stateful, ABC):
         composition: Where it may stand in a composition; see `redwood.methods.composition`.
         regression: Whether it can predict numbers, too.
         multi_label: Whether it can predict label sets, too.
+        upper_bound: Whether it bounds the others from above, as it has the data of all tasks so far; see
+            `redwood.experiments.command_line.pairs.select_pairs`.
         extends: Methods that it does all of without inheriting from them; they cannot be joined with it.
         brings: Names of its additions that some other methods do not allow, such as `teacher`.
         bars: The things that no joined method may bring, each with the reason, a clause. What it brings itself is
@@ -65,6 +67,7 @@ class Method(Stateful, ABC):
     composition: ClassVar[Composition] = Composition.NEVER
     regression: ClassVar[bool] = False
     multi_label: ClassVar[bool] = False
+    upper_bound: ClassVar[bool] = False
     extends: ClassVar[tuple[type["Method"], ...]] = ()
     brings: ClassVar[frozenset[str]] = frozenset()
     bars: ClassVar[Mapping[str, str]] = {}

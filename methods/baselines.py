@@ -32,6 +32,7 @@ class Joint(LightningMethod):
     """Start from new weights in each phase and train on the data of all tasks so far."""
 
     target = CumulativeSetting
+    upper_bound: ClassVar[bool] = True
     composition: ClassVar[Composition] = Composition.NEVER
     regression: ClassVar[bool] = True
     multi_label: ClassVar[bool] = True

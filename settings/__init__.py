@@ -8,6 +8,7 @@
           │  ├─ multi_task                   ... and stationary (also a child of traditional)
           │  └─ cumulative_task_incremental  ... and data of earlier tasks stays (also a child of cumulative)
           ├─ cumulative                      data of earlier tasks stays accessible: the upper bound
+          │                                  (also cumulative_domain_incremental)
           ├─ traditional                     stationary: one shuffled phase
           ├─ online_class_incremental        one pass (also online_{domain,task}_incremental, online_traditional)
           └─ distributed_class_incremental   many workers (also distributed_{domain,task}_incremental,

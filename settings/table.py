@@ -17,6 +17,7 @@ _OF_THE_TRUNK = {
     "task_incremental": "redwood.settings.tree:TaskIncrementalSetting",
     "cumulative": "redwood.settings.tree:CumulativeSetting",
     "cumulative_task_incremental": "redwood.settings.tree:CumulativeTaskIncrementalSetting",
+    "cumulative_domain_incremental": "redwood.settings.tree:CumulativeDomainIncrementalSetting",
     "traditional": "redwood.settings.tree:TraditionalSetting",
     "multi_task": "redwood.settings.tree:MultiTaskSetting",
     "online_class_incremental": "redwood.settings.tree:OnlineClassIncrementalSetting",

@@ -44,6 +44,10 @@ class CumulativeTaskIncrementalSetting(TaskIncrementalSetting, CumulativeSetting
     """Each phase holds the data of all tasks so far, and the task id is given at test too."""
 
 
+class CumulativeDomainIncrementalSetting(DomainIncrementalSetting, CumulativeSetting):
+    """Each phase holds the data of all tasks so far, and all tasks share one output space."""
+
+
 class TraditionalSetting(ClassIncrementalSetting, context=Context.STATIONARY):
     """All tasks shuffled into one phase of independent, identically distributed samples."""
 

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from matplotlib.colors import Normalize
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
-from redwood.engine.figures.drawing import height_of, looks_of, new_figure, save_figure, width_of
+from redwood.engine.figures.drawing import Look, height_of, looks_of, looks_of_pairs, new_figure, save_figure, width_of
 from redwood.engine.figures.ranking import has_courses, plot_comparison, title_comparison
 from redwood.engine.figures.trade_off import draw_trade_off, has_trade_off
 from redwood.engine.names import wrapped
@@ -37,7 +37,7 @@ def draw_comparisons(cells: Sequence[PairResults], folder: Path) -> None:
         cells: The pairs that apply.
         folder: Where to write `comparison...`; a picture of one setting has its name, with a number if it is taken.
     """
-    methods, taken = {cell.method for cell in cells}, set[str]()
+    looks, taken = looks_of_pairs(cells), set[str]()
 
     def file_of(name: str) -> Path:
         found = re.sub(r"[^A-Za-z0-9]+", "_", name)
@@ -48,16 +48,16 @@ def draw_comparisons(cells: Sequence[PairResults], folder: Path) -> None:
 
     for number, (measure, group) in enumerate(by_measure(cells).items()):
         if any(cell.results for cell in group):
-            draw_comparison(group, file_of(f"comparison_{measure}" if number else "comparison"), methods)
+            draw_comparison(group, file_of(f"comparison_{measure}" if number else "comparison"), looks)
         settings = dict.fromkeys(cell.setting for cell in group)
         for setting in settings if len(settings) > 1 else ():
             runs = [(cell.method, cell.results) for cell in group if cell.setting == setting and cell.results]
             if len(runs) > 1 and any(has_courses(results) for _, results in runs):
-                plot_comparison(runs, file_of(f"comparison_{setting}"), looks_of(methods))
+                plot_comparison(runs, file_of(f"comparison_{setting}"), looks)
 
 
 def draw_comparison(
-    cells: Sequence[PairResults], path: str | os.PathLike[str], all_methods: Iterable[str] | None = None
+    cells: Sequence[PairResults], path: str | os.PathLike[str], looks: Mapping[str, Look] | None = None
 ) -> None:
     """Draw several methods under several settings; draw bars for a single setting or a single method.
 
@@ -68,7 +68,7 @@ def draw_comparison(
     Args:
         cells: The pairs that apply; all results are of one measure.
         path: File to write.
-        all_methods: Methods of all figures of the comparison, which decide the look of each (default: those here).
+        looks: The look of each method, the same in all figures of a comparison (default: by the methods here).
 
     Raises:
         ValueError: If there are no results.
@@ -76,7 +76,7 @@ def draw_comparison(
     settings, methods = list(dict.fromkeys(cell.setting for cell in cells)), methods_in_order(cells)
     if len(settings) == 1 or len(methods) == 1:
         names = [cell.method if len(settings) == 1 else cell.setting for cell in cells]
-        looks = looks_of(all_methods or methods) if len(settings) == 1 else looks_of(settings)
+        looks = looks or looks_of_pairs(cells) if len(settings) == 1 else looks_of(settings)
         runs = [(name, cell.results) for name, cell in zip(names, cells, strict=True) if cell.results]
         plot_comparison(runs, path, looks)
         return
@@ -87,7 +87,7 @@ def draw_comparison(
         for setting in settings
         if has_trade_off(runs := [(c.method, c.results) for c in cells if c.setting == setting and c.results])
     }
-    looks = looks_of(all_methods or methods)
+    looks = looks or looks_of_pairs(cells)
     several = any(len(cell.results) > 1 for cell in cells)
     row = _CELL[1] + several * _DEVIATION
     names = [wrapped(method) for method in methods]
@@ -110,7 +110,7 @@ def draw_comparison(
         measure = next(cell.results[0].measure for cell in cells if cell.results)
         front = f"line: the Pareto front, which no method beats in both {measure.name} and cost"
         lower.suptitle(front, fontsize=10)
-    title_comparison(figure, [run for cell in cells for run in cell.results])
+    title_comparison(figure, [run for cell in cells if cell.ran_under is None for run in cell.results])
     save_figure(figure, path)
 
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from redwood.core.files import replacing
 from redwood.engine.names import has_short_names, task_label, title_name
+from redwood.engine.pair_results import PairResults
 from redwood.settings.scores.measure import Measure
 from redwood.settings.scores.results import Results
 
@@ -260,12 +261,22 @@ class Look:
         line: Style of lines.
         marker: Marker of points.
         hatch: Hatch of bars; among methods that share a colour, all but the first have one.
+        is_bound: Whether it is an upper bound, which figures show for reference: grey, and dashed.
     """
 
     colour: str
     line: str
     marker: str
     hatch: str
+    is_bound: bool = False
+
+
+def looks_of_pairs(pairs: Iterable[PairResults]) -> dict[str, Look]:
+    """A look for each method; upper bounds take no colour away from the others."""
+    pairs = list(pairs)
+    bounds = {pair.method for pair in pairs if pair.ran_under is not None}
+    looks = looks_of({pair.method for pair in pairs} - bounds)
+    return looks | dict.fromkeys(bounds, Look(_GREY, "--", "d", "", is_bound=True))
 
 
 def looks_of(names: Iterable[str]) -> dict[str, Look]:

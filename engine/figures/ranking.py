@@ -38,6 +38,7 @@ def plot_comparison(
     If all of them are under one setting, a further panel has it against what they computed.
 
     Bars are sorted, best on top. Bars and lines are means over seeds; error bars and shades are one standard deviation.
+    Upper bounds are dashed lines, too, in all panels.
 
     Args:
         runs: Label and runs (one per seed) of each method.
@@ -56,7 +57,8 @@ def plot_comparison(
     looks = looks or looks_of(label for label, _ in runs)
     names = [wrapped(label) for label, _ in runs]
     courses = [(label, group) for label, group in best_last if has_courses(group)]
-    traded = len({run.setting for _, group in runs for run in group}) == 1 and has_trade_off(runs)
+    compared = [run for label, group in runs if not looks[label].is_bound for run in group] or runs[0][1]
+    traded = len({run.setting for run in compared}) == 1 and has_trade_off(runs)
     panels = 1 + bool(courses) + traded
     width = 3.8 + 0.08 * width_of(names)
     height = max((0.2 + 0.16 * height_of(names)) * len(runs) + 1.0, 4.0 if panels > 1 else 1.6)
@@ -66,7 +68,7 @@ def plot_comparison(
         _draw_courses(figure.add_subplot(1, panels, 2), courses, looks, height - 1.0)
     if traded:
         draw_trade_off(figure.add_subplot(1, panels, panels), runs, (width - 1.5, height - 0.8), looks, name_all=True)
-    title_comparison(figure, [run for _, group in runs for run in group])
+    title_comparison(figure, compared)
     save_figure(figure, path)
 
 
@@ -82,17 +84,20 @@ def _draw_ranking(axes: Axes, best_last: Sequence[tuple[str, Sequence[Results]]]
         assert summary is not None
         mean, deviation = measure.factor * summary[0], measure.factor * summary[1]
         longest, shortest = max(longest, mean + deviation), min(shortest, mean)
-        several = len(group) > 1
+        several, look = len(group) > 1, looks[label]
+        if look.is_bound:
+            axes.axvline(mean, color=look.colour, ls=look.line, lw=1.2, zorder=3)
         axes.barh(
             row,
             mean,
             xerr=deviation if several else None,
             height=0.68,
             capsize=3,
-            color=looks[label].colour,
-            hatch=looks[label].hatch,
-            edgecolor="white",
-            linewidth=0,
+            color="none" if look.is_bound else look.colour,
+            hatch=look.hatch,
+            edgecolor=look.colour if look.is_bound else "white",
+            linestyle=look.line if look.is_bound else "-",
+            linewidth=1.2 if look.is_bound else 0,
         )
         text = measure.show(summary[0]) + (f" ± {measure.show(summary[1])}" if several else "")
         axes.annotate(text, (mean + deviation, row), (6, 0), textcoords="offset points", va="center", fontsize=9)

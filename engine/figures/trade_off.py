@@ -51,8 +51,9 @@ def draw_trade_off(
 ) -> None:
     """Draw the means over seeds of objective and total FLOPs, on a log axis, and their Pareto front as a staircase.
 
-    The FLOPs of trials that chose a method's options count, once. Methods on the front are named; the others as well
-    where they are few. A cost of 0, which has no logarithm, stands left of all others.
+    The FLOPs of trials that chose a method's options count, once. Upper bounds are not on the front. Methods on the
+    front are named; the others as well where they are few. A cost of 0, which has no logarithm, stands left of all
+    others.
 
     Args:
         axes: Where to draw.
@@ -63,7 +64,8 @@ def draw_trade_off(
     """
     measure, lower = runs[0][1][0].measure, runs[0][1][0].lower_is_better
     points, zero = _points(runs, measure.factor, most=int(_NAME_SHARE * size[0] / _LETTER_WIDTH))
-    chosen = [points[i] for i in front([(point.x, point.y if lower else -point.y) for point in points])]
+    compared = [point for point in points if not looks[point.label].is_bound] or points
+    chosen = [compared[i] for i in front([(point.x, point.y if lower else -point.y) for point in compared])]
     others = [point for point in points if point not in chosen]
     for point in [*others, *chosen]:
         look = looks[point.label]

@@ -3,7 +3,7 @@
 import functools
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import product
 from typing import TypeVar
 
@@ -15,17 +15,33 @@ from redwood.methods.lookup import get_method
 from redwood.methods.table import agent_hint, method_names
 from redwood.settings.base import Setting, why_not_applicable
 from redwood.settings.lookup import get_setting
-from redwood.settings.table import setting_names
+from redwood.settings.table import name_of_setting, setting_names
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A setting and a method by the names under which the user knows them."""
+    """A setting and a method by the names under which the user knows them.
+
+    Attributes:
+        setting: The setting.
+        method: The method.
+        bounds: Of an upper bound: the setting beside whose methods it is shown.
+    """
 
     setting: str
     method: str
+    bounds: str | None = None
+
+    @property
+    def shown_under(self) -> str:
+        """The setting under which tables and figures show it."""
+        return self.bounds or self.setting
+
+    def record(self) -> dict[str, str]:
+        """What is there, by name, for the file of a plan."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
     def load(self) -> tuple[type[Setting], type[Method]]:
         """The two classes.
@@ -48,6 +64,9 @@ def _load(get: Callable[[str], T], name: str, folder: str) -> T:
 def select_pairs(settings: str, methods: str, arguments: Sequence[str] = ()) -> tuple[list[Pair], list[str]]:
     """Return the pairs that two comma lists (or `all`) stand for.
 
+    An upper bound, such as joint training, runs under the child of a setting that it applies to, and is shown beside
+    the methods that apply to the setting; not if the user has chosen that child, too.
+
     A setting is left out if it lacks a given option that another setting has. So `--dataset` leaves out environments,
     and `--env` leaves out data sets.
 
@@ -65,18 +84,36 @@ def select_pairs(settings: str, methods: str, arguments: Sequence[str] = ()) -> 
     """
     chosen_settings = dict.fromkeys(setting_names() if settings == "all" else settings.split(","))
     chosen_methods = dict.fromkeys(method_names() if methods == "all" else methods.split(","))
-    pairs, reasons = [], []
-    for setting, method in product(chosen_settings, chosen_methods):
-        pair = Pair(setting, method)
-        reason = why_not_applicable(*pair.load())
-        if reason is None:
+    chosen = [Pair(setting, method) for setting, method in product(chosen_settings, chosen_methods)]
+    reasons = {pair: reason for pair in chosen if (reason := _why_not(pair)) is not None}
+    if len(reasons) == len(chosen):
+        raise NotApplicableError(reasons[chosen[0]])
+    with_methods = {pair.setting for pair in chosen if pair not in reasons}
+    pairs = []
+    for pair in chosen:
+        child = _child_for_bound(pair) if pair in reasons and pair.setting in with_methods else None
+        if child is not None and child not in chosen_settings:
+            del reasons[pair]
+            pairs.append(Pair(child, pair.method, bounds=pair.setting))
+        elif pair not in reasons:
             pairs.append(pair)
-        else:
-            reasons.append(reason + agent_hint(method, pair.load()[0].assumptions.rewards))
-    if not pairs:
-        raise NotApplicableError(reasons[0])
     meant, others = _with_options(pairs, arguments)
-    return meant, reasons + others
+    return meant, [*reasons.values(), *others]
+
+
+def _why_not(pair: Pair) -> str | None:
+    reason = why_not_applicable(*pair.load())
+    return reason and reason + agent_hint(pair.method, pair.load()[0].assumptions.rewards)
+
+
+def _child_for_bound(pair: Pair) -> str | None:
+    """The first child of the setting that an upper bound applies to; None without one, and for other methods."""
+    setting, method = pair.load()
+    if not method.upper_bound:
+        return None
+    names = map(name_of_setting, setting.__subclasses__())
+    known = (name for name in names if name in setting_names())
+    return next((name for name in known if why_not_applicable(*Pair(name, pair.method).load()) is None), None)
 
 
 def _used_options(setting: type[Setting]) -> set[str]:

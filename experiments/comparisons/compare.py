@@ -15,7 +15,7 @@ from redwood.core.files import refuse_folders, remove_temporaries, write_atomica
 from redwood.engine.folder_lock import locked
 from redwood.engine.launched import is_first_process
 from redwood.engine.names import short_names
-from redwood.engine.pair_results import PairResults, by_measure
+from redwood.engine.pair_results import PairResults, by_measure, marked_bounds
 from redwood.engine.run import Run
 from redwood.engine.signals import Stopped
 from redwood.experiments.command_line.arguments import UsageError
@@ -155,9 +155,9 @@ def _run_and_report(
     if len(left_out) == len(plan.pairs):
         raise NotApplicableError(left_out[plan.pairs[0]].reason)
     rows = [
-        PairResults(pair.setting, pair.method, failure=str(options))
+        _row(pair, [], str(options))
         if isinstance(options, RedwoodError)
-        else _row(pair, {job: outcomes[job] for job in group})
+        else _row(pair, *_outcome_of({job: outcomes[job] for job in group}))
         for pair, options, group in zip(plan.pairs, parsed, by_pair, strict=True)
         if pair not in left_out
     ]
@@ -179,7 +179,8 @@ def _report(
     write_comparison(rows, folder / "comparison.csv")
     settings = short_names(row.setting for row in rows)
     methods = short_names(row.method for row in rows)
-    shown = [replace(row, setting=settings[row.setting], method=methods[row.method]) for row in rows]
+    short = [replace(row, setting=settings[row.setting], method=methods[row.method]) for row in rows]
+    shown = marked_bounds(short)
     for group in by_measure(shown).values():
         print_comparison(group, console)
     draw_comparisons(shown, folder)
@@ -217,7 +218,12 @@ def _import_for_the_end() -> None:
     import redwood.engine.figures.comparison  # noqa: F401
 
 
-def _row(pair: Pair, outcomes: Mapping[Job, Results | Failure]) -> PairResults:
+def _row(pair: Pair, results: list[Results], failure: str | None) -> PairResults:
+    return PairResults(pair.shown_under, pair.method, results, failure, None if pair.bounds is None else pair.setting)
+
+
+def _outcome_of(outcomes: Mapping[Job, Results | Failure]) -> tuple[list[Results], str | None]:
+    """The results of the runs of a pair, and why runs failed, in one sentence; None if none did."""
     results = [outcome for outcome in outcomes.values() if isinstance(outcome, Results)]
     reasons = {job.repeat: outcome.reason for job, outcome in outcomes.items() if isinstance(outcome, Failure)}
     if not reasons:
@@ -226,7 +232,7 @@ def _row(pair: Pair, outcomes: Mapping[Job, Results | Failure]) -> PairResults:
         failure = next(iter(reasons.values()))
     else:
         failure = "; ".join(f"{repeat}: {reason}" for repeat, reason in reasons.items())
-    return PairResults(pair.setting, pair.method, results, failure)
+    return results, failure
 
 
 def refuse_one_id(run: Run) -> None:

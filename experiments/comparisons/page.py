@@ -24,12 +24,14 @@ def source_of_comparison(folder: Path) -> Source:
             runs.append(read_run(path.parent))
         except DataError as error:
             notes.append(f"A run is left out: {error}")
-    planned = [(pair.setting, pair.method) for pair in plan.pairs]
+    planned = [(pair.shown_under, pair.method) for pair in plan.pairs]
+    bounds = {(pair.bounds, pair.method): pair.setting for pair in plan.pairs if pair.bounds is not None}
     failures, in_table = _read_table(folder / TABLE)
     done = {(run.results.setting, run.results.method) for run in runs}
+    done |= {(pair.shown_under, pair.method) for pair in plan.pairs if (pair.setting, pair.method) in done}
     # The table leaves out pairs that the data does not suit; without a table, all that was planned may still come.
     shown = [pair for pair in planned if pair in done or pair in in_table or not in_table]
-    return Source(folder, "comparison", _command_of(plan), runs, shown, failures, notes)
+    return Source(folder, "comparison", _command_of(plan), runs, shown, failures, bounds, notes)
 
 
 def _read_table(path: Path) -> tuple[dict[tuple[str, str], str], set[tuple[str, str]]]:
@@ -48,7 +50,7 @@ def _read_table(path: Path) -> tuple[dict[tuple[str, str], str], set[tuple[str, 
 
 
 def _command_of(plan: ComparisonPlan) -> str:
-    settings = dict.fromkeys(pair.setting for pair in plan.pairs)
+    settings = dict.fromkeys(pair.shown_under for pair in plan.pairs)
     methods = dict.fromkeys(pair.method for pair in plan.pairs)
     seeds = ["--seeds", str(plan.n_seeds)] if plan.n_seeds > 1 else []
     orders = [] if plan.n_orders is None else ["--class_orders", str(plan.n_orders)]

@@ -1,7 +1,7 @@
 """The plan of a comparison: a file in its folder, from which the comparison can be resumed."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, Self
@@ -32,7 +32,9 @@ FILE = "comparison.yaml"
 _PLAN = Record(
     {
         "comparison": Number(whole=True),
-        "pairs": ListOf(Record({"setting": Text(), "method": Text()}), least=1),
+        "pairs": ListOf(
+            Record({"setting": Text(), "method": Text(), "bounds": Text()}, optional=frozenset({"bounds"})), least=1
+        ),
         "arguments": ListOf(Text(empty=True)),
         "seeds": Number(low=1, high=MOST_RUNS, whole=True),
         "class_orders": Number(low=1, high=MOST_RUNS, whole=True, optional=True),
@@ -142,7 +144,7 @@ class ComparisonPlan:
         """
         content = {
             "comparison": FORMAT,
-            "pairs": [asdict(pair) for pair in self.pairs],
+            "pairs": [pair.record() for pair in self.pairs],
             "arguments": self.arguments,
             "seeds": self.n_seeds,
             "class_orders": self.n_orders,
@@ -152,7 +154,8 @@ class ComparisonPlan:
 
     def refuse_untrusted(self) -> None:
         """Raise `RedwoodError` if it names code, which would be run."""
-        for options in (*map(asdict, self.pairs), options_of(self.arguments)):
+        named: list[Mapping[str, object]] = [*map(Pair.record, self.pairs), options_of(self.arguments)]
+        for options in named:
             refuse_untrusted(options, self.folder / FILE, "resume")
 
     def refuse_other_runs(self, parsed: list[Options | RedwoodError]) -> None:
@@ -230,7 +233,7 @@ def lasting(pair: Pair) -> Pair:
     if ":" not in pair.setting + pair.method:
         return pair
     setting, method = pair.load()
-    named = Pair(name_of_setting(setting), method.reference())
+    named = replace(pair, setting=name_of_setting(setting), method=method.reference())
     for name in (named.setting, named.method):
         allow(name)  # its module may be another one than what the command line names
     return named

@@ -23,6 +23,7 @@ from redwood.engine.pair_results import (
     SOME_FAILED,
     Efficiency,
     PairResults,
+    bound_notes,
     efficiency_of,
     methods_in_order,
     repeats_of,
@@ -127,7 +128,7 @@ def _print_footnotes(rows: Sequence[PairResults], found: Iterable[Significance],
         notes.append(f"{PARTLY} {SOME_FAILED}")
     console.print()
     console.print(Text("; ".join(notes)))
-    for note in dict.fromkeys(significance_note(one) for one in found):
+    for note in dict.fromkeys([*(significance_note(one) for one in found), *bound_notes(rows)]):
         if note:
             console.print(Text(note), soft_wrap=True)
     for row in rows:
@@ -176,6 +177,8 @@ def _print_lines(rows: Sequence[PairResults], console: Console) -> None:
         if group in traded:
             tuned = ", those of tuning included" if _has_tuning(rows) else ""
             console.print(Text(f"{ON_FRONT} on the Pareto front of {measure.name} and FLOPs{tuned}"))
+        for note in bound_notes(row for row, belongs_to in zip(rows, groups, strict=True) if belongs_to == group):
+            console.print(Text(note), soft_wrap=True)
         console.print()
     print_untested((run for row in rows for run in row.results), console)
     for row, whole, part in zip(rows, status, cut, strict=True):
@@ -185,7 +188,7 @@ def _print_lines(rows: Sequence[PairResults], console: Console) -> None:
 
 def _traded(rows: Sequence[PairResults]) -> dict[str, Efficiency]:
     """The trade-off of error and compute under each setting that several methods have results of."""
-    settings = [row.setting for row in rows if row.results]
+    settings = [row.setting for row in rows if row.results and row.ran_under is None]
     return {setting: found for setting, found in efficiency_of(rows).items() if settings.count(setting) > 1}
 
 
@@ -267,7 +270,8 @@ def write_comparison(rows: Sequence[PairResults], path: Path) -> None:
     lines of the setting. `transfer_to_last` is there if the method `independent` is among the pairs. The interval of
     the mean objective is `objective_low` to `objective_high`. `p_to_best` is the p-value of the difference to the best
     method after Holm's correction, and `significance` says what follows from it. `tuning_...` is what a
-    sweep has cost that has chosen the options of a pair.
+    sweep has cost that has chosen the options of a pair. `ran_under` is there if a pair is an upper bound: the setting
+    that it ran under.
     """
     known = dict.fromkeys(name for row in rows for run in row.results for name in run.metrics) or ACCURACY.metrics
     columns = [f"{name}{suffix}" for name in known for suffix in ("", "_std")]
@@ -277,10 +281,13 @@ def write_comparison(rows: Sequence[PairResults], path: Path) -> None:
     columns += [f"tuning_{name}" for name in TuningCost._fields] if _has_tuning(rows) else []
     columns += ["objective_low", "objective_high", "p_to_best", "significance"]
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, ["setting", "method", "seeds", "class_orders", *columns, "failure"])
+    has_bounds = any(row.ran_under is not None for row in rows)
+    names = ["setting", "method", *["ran_under"] * has_bounds]
+    writer = csv.DictWriter(text, [*names, "seeds", "class_orders", *columns, "failure"])
     writer.writeheader()
     for row, found in zip(rows, values_of(rows), strict=True):
         values = {"setting": row.setting, "method": row.method, "failure": row.failure or ""} | found
+        values |= {"ran_under": row.ran_under or ""} if has_bounds else {}
         writer.writerow(dict(zip(values, cells(values.values()), strict=True)))
     write_atomically(path, text.getvalue().encode())
 

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from redwood.engine.names import title_name
-from redwood.engine.pair_results import PairResults, by_measure, repeats_of
+from redwood.engine.pair_results import PairResults, bound_notes, by_measure, marked_bounds, repeats_of
 from redwood.engine.significance import significance_of
 from redwood.engine.terminal import NOT_DEFINED, scaled
 from redwood.experiments.report.comparison_tables import ON_FRONT, significance_note, values_of
@@ -62,7 +62,7 @@ class Content:
 def content_of(sources: Sequence[Source]) -> Content:
     """The content of a page on some folders."""
     entries, notes = entries_of(sources)
-    pairs = [entry.results for entry in entries]
+    pairs = marked_bounds(entry.results for entry in entries)
     runs = [run for entry in entries for run in entry.runs]
     bare = [run for run in runs if run.results.tested and not any(run.folder.glob("*.svg"))]
     if bare:
@@ -168,21 +168,22 @@ def _facts(pairs: Sequence[PairResults]) -> Iterator[str]:
 
 def _result_tables(pairs: Sequence[PairResults]) -> list[Table]:
     """A table for each measure, with a line for each pair: by setting, the best first."""
-    from redwood.engine.figures.drawing import looks_of  # as above
+    from redwood.engine.figures.drawing import looks_of_pairs  # as above
 
-    colours = {method: look.colour for method, look in looks_of(pair.method for pair in pairs).items()}
+    colours = {method: look.colour for method, look in looks_of_pairs(pairs).items()}
     return [_result_table(group, colours) for group in by_measure(pairs).values()]
 
 
 def _result_table(pairs: Sequence[PairResults], colours: Mapping[str, str]) -> Table:
     settings = list(dict.fromkeys(pair.setting for pair in pairs))
-    best = {name: min((_loss(p) for p in pairs if p.setting == name and p.results), default=None) for name in settings}
+    compared = [pair for pair in pairs if pair.results and pair.ran_under is None]
+    best = {name: min((_loss(p) for p in compared if p.setting == name), default=None) for name in settings}
     done, failed = [], []
     for pair, values in zip(pairs, values_of(pairs), strict=True):
         names = {"method": Cell(pair.method, style="text", colour=colours[pair.method])}
         names |= {"setting": Cell(pair.setting, style="text")} if len(settings) > 1 else {}
         if pair.results:
-            alone = sum(other.setting == pair.setting and bool(other.results) for other in pairs) == 1
+            alone = pair.ran_under is not None or sum(other.setting == pair.setting for other in compared) == 1
             values |= {"significance": "", "pareto": 0} if alone else {}
             scores = names | _scores(pair, values, is_best=not alone and _loss(pair) == best[pair.setting])
             done.append((settings.index(pair.setting), _loss(pair), scores, _costs(pair, values)))
@@ -197,7 +198,7 @@ def _result_table(pairs: Sequence[PairResults], colours: Mapping[str, str]) -> T
         "results",
     ]
     lines = [[(scores | costs).get(column, Cell(NOT_DEFINED)) for column in columns] for _, _, scores, costs in done]
-    notes = (significance_note(one) for one in significance_of(pairs).values())
+    notes = [*(significance_note(one) for one in significance_of(pairs).values()), *bound_notes(pairs)]
     return Table("", columns, [*lines, *failed], list(dict.fromkeys(note for note in notes if note)))
 
 

@@ -31,17 +31,20 @@ class Entry:
         method: Label of the method, likewise.
         runs: The finished runs, by seed.
         failure: Why runs failed, in one sentence; None if none did.
+        ran_under: See `PairResults`.
     """
 
     setting: str
     method: str
     runs: Sequence[FinishedRun]
     failure: str | None
+    ran_under: str | None
 
     @property
     def results(self) -> PairResults:
         """The same as tables, figures and tests have it."""
-        return PairResults(self.setting, self.method, [run.results for run in self.runs], self.failure)
+        runs = [run.results for run in self.runs]
+        return PairResults(self.setting, self.method, runs, self.failure, self.ran_under)
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class _Part:
     options: Options
     runs: tuple[FinishedRun, ...]
     failure: str | None
+    ran_under: str | None
 
     @property
     def keys(self) -> set[RunKey]:
@@ -93,14 +97,16 @@ def entries_of(sources: Sequence[Source]) -> tuple[list[Entry], list[str]]:
 def _parts(number: int, source: Source) -> Iterable[_Part]:
     for pair in source.pairs:
         runs: dict[str, list[FinishedRun]] = {}
+        ran_under = source.bounds.get(pair)
+        named = (ran_under or pair[0], pair[1])  # in results
         for run in sorted(source.runs, key=lambda run: run.results.seed):
-            if (run.results.setting, run.results.method) == pair:
+            if (run.results.setting, run.results.method) == named:
                 runs.setdefault(json.dumps(_options(run), sort_keys=True, default=str), []).append(run)
         for group in runs.values():
             options = {**_options(group[0]), **_shared_order(group)}
-            yield _Part(number, *pair, options, tuple(group), source.failures.get(pair))
+            yield _Part(number, *pair, options, tuple(group), source.failures.get(pair), ran_under)
         if not runs:
-            yield _Part(number, *pair, {}, (), source.failures.get(pair))
+            yield _Part(number, *pair, {}, (), source.failures.get(pair), ran_under)
 
 
 def _options(run: FinishedRun) -> Options:
@@ -115,7 +121,7 @@ def _shared_order(runs: Sequence[FinishedRun]) -> Options:
 
 
 def _identity(part: _Part) -> str:
-    return json.dumps([part.setting, part.method, part.options], sort_keys=True, default=str)
+    return json.dumps([part.setting, part.method, part.options, part.ran_under], sort_keys=True, default=str)
 
 
 def _labelled(joined: Sequence[tuple[list[_Part], str]]) -> list[Entry]:
@@ -132,7 +138,7 @@ def _labelled(joined: Sequence[tuple[list[_Part], str]]) -> list[Entry]:
         runs = sorted((run for part in group for run in part.runs), key=lambda run: run.results.seed)
         failures = list(dict.fromkeys(part.failure for part in group if part.failure))
         label = f"{method} [{folder}]" if folder else method
-        entries.append(Entry(setting, label, runs, "; ".join(failures) or None))
+        entries.append(Entry(setting, label, runs, "; ".join(failures) or None, group[0].ran_under))
     return _numbered(entries)
 
 

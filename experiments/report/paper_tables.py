@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from redwood.core.errors import InvalidOptionError
 from redwood.core.printable import printable
-from redwood.engine.pair_results import PARTLY, SOME_FAILED, PairResults, methods_in_order, repeats_of
+from redwood.engine.pair_results import PARTLY, SOME_FAILED, PairResults, bound_notes, methods_in_order, repeats_of
 from redwood.engine.significance import BEST, LEVEL, SIMILAR, Mark, Significance, significance_of
 from redwood.settings.scores.measure import Measure
 from redwood.settings.scores.results import mean_and_std
@@ -109,6 +109,7 @@ def _make(rows: Sequence[PairResults], *, bold: str, other: str) -> _PaperTable:
         )
     elif BEST in marks:
         notes.append(f"{bold.capitalize()}: best")
+    notes += [note.capitalize() for note in bound_notes(rows)]
     advice = list(dict.fromkeys(one.note for one in found.values() if one.note))
     if any(row.failure and row.results for row in rows):
         notes.append(f"{PARTLY} {SOME_FAILED}")

@@ -1,7 +1,7 @@
 """The plan of a sweep: a file in its folder, from which the sweep can be resumed."""
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -137,7 +137,7 @@ class SweepPlan:
         """
         content = {
             "sweep": FORMAT,
-            "pair": asdict(self.pair),
+            "pair": self.pair.record(),
             "arguments": self.arguments,
             "seeds": self.n_seeds,
             "class_orders": self.n_orders,
@@ -154,7 +154,7 @@ class SweepPlan:
 
     def refuse_untrusted(self) -> None:
         """Raise `RedwoodError` if it names code, which would be run."""
-        for options in (asdict(self.pair), options_of(self.arguments), self.space):
+        for options in (self.pair.record(), options_of(self.arguments), self.space):
             refuse_untrusted(options, self.folder / FILE, "resume")
 
 

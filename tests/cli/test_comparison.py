@@ -270,6 +270,70 @@ def test_settings_under_which_an_option_decides_nothing_are_left_out():
     assert [pair.setting for pair in select_pairs("osaka", "finetune", ["--nb_tasks", "2"])[0]] == ["osaka"]
 
 
+class TestUpperBounds:
+    """Joint training stands beside the methods of a setting, though it needs the data of all tasks."""
+
+    @pytest.mark.parametrize(
+        ("settings", "methods", "expected"),
+        [
+            ("class_incremental", "joint,random", [("cumulative", "joint", "class_incremental")]),
+            (
+                "task_incremental,domain_incremental",
+                "random,joint",
+                [
+                    ("cumulative_task_incremental", "joint", "task_incremental"),
+                    ("cumulative_domain_incremental", "joint", "domain_incremental"),
+                ],
+            ),
+            ("class_incremental,cumulative", "joint,random", []),
+            (
+                "class_incremental,online_class_incremental",
+                "packnet,joint,ewc",
+                [("cumulative", "joint", "class_incremental")],
+            ),
+            (
+                "class_incremental,task_incremental",
+                "packnet,joint",
+                [("cumulative_task_incremental", "joint", "task_incremental")],
+            ),
+            ("class_incremental", "random,pnn", []),
+        ],
+        ids=["beside", "two", "chosen itself", "no child", "nothing to bound", "no bound"],
+    )
+    def test_pairs(self, settings, methods, expected):
+        from redwood.experiments.command_line.pairs import select_pairs
+
+        pairs, reasons = select_pairs(settings, methods)
+        assert [(pair.setting, pair.method, pair.bounds) for pair in pairs if pair.bounds is not None] == expected
+        asked = len(settings.split(",")) * len(methods.split(","))
+        assert len(pairs) + len(reasons) == asked
+
+    def test_alone_it_is_refused(self, capsys):
+        assert main(["--setting", "class_incremental", "--method", "joint"]) == 2
+        assert "Joint targets CumulativeSetting" in capsys.readouterr().err
+
+    def test_it_has_a_row_of_its_own_and_is_not_the_best(self, tmp_path, capsys):
+        folder = tmp_path / "bounded"
+        pairs = ["--setting", "class_incremental", "--method", "finetune,random,joint"]
+        assert main([*pairs, *HERE, "--table", "markdown", "--run_dir", str(folder)]) == 0
+        printed = capsys.readouterr().out
+        assert "| joint (bound) |" in printed and "ran under cumulative" in printed
+        rows = {row["method"]: row for row in csv.DictReader((folder / "comparison.csv").open())}
+        assert {name: row["ran_under"] for name, row in rows.items()} == {
+            "finetune": "",
+            "random": "",
+            "joint": "cumulative",
+        }
+        assert rows["joint"]["setting"] == "class_incremental"
+        assert float(rows["joint"]["average_accuracy"]) > float(rows["finetune"]["average_accuracy"])
+        assert rows["joint"]["significance"] == "" and rows["joint"]["pareto"] == "0"
+        page = (folder / "report.html").read_text()
+        assert "joint (bound)" in page and "--setting class_incremental --method finetune,random,joint" in page
+        assert main(["resume", str(folder)]) == 0
+        again = {row["method"]: row for row in csv.DictReader((folder / "comparison.csv").open())}
+        assert again == rows
+
+
 def test_all_is_every_pair_that_applies():
     """The pairs alone: running them all is for the slow tests of pairs."""
     from redwood.experiments.command_line.pairs import select_pairs

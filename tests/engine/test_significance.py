@@ -31,11 +31,12 @@ def run(score, seed, order=None, kind=Results):
     return kind(setting="s", method="m", dataset="d", seed=seed, num_phases=1, accuracy_matrix=matrix, config=config)
 
 
-def row(method, scores, kind=Results, setting="s"):
+def row(method, scores, kind=Results, setting="s", ran_under=None):
     """A pair whose runs have these scores: a list by seeds, or a dictionary by seed and class order."""
     if not isinstance(scores, dict):
         scores = {(seed, None): score for seed, score in enumerate(scores)}
-    return PairResults(setting, method, [run(score, *key, kind=kind) for key, score in scores.items()])
+    results = [run(score, *key, kind=kind) for key, score in scores.items()]
+    return PairResults(setting, method, results, ran_under=ran_under)
 
 
 class TestMeanInterval:
@@ -195,6 +196,14 @@ class TestSignificance:
     def test_one_class_order_leaves_seeds_as_units(self):
         found = significance_of([row("a", {(seed, 7): 0.5 for seed in range(3)})])["s"]
         assert (found.unit, found.units) == ("seed", 3)
+
+    def test_an_upper_bound_is_not_compared(self):
+        rows = [row("a", RNG.normal(0.5, 0.01, 8)), row("b", RNG.normal(0.4, 0.01, 8))]
+        bound = row("c", [0.9] * 8, ran_under="below")
+        alone, beside = significance_of(rows)["s"], significance_of([*rows, bound])["s"]
+        assert beside.differences == alone.differences and beside.best == alone.best == {"a"}
+        assert beside.marks == {**alone.marks, "c": ""} and beside.intervals["c"] == pytest.approx((0.9, 0.9))
+        assert significance_of([bound])["s"].best == frozenset()
 
     def test_settings_are_apart_and_pairs_without_results_left_out(self):
         rows = [row("a", [0.5]), row("a", [0.1], setting="t"), PairResults("t", "b", failure="no"), row("b", [0.4])]

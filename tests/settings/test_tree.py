@@ -43,6 +43,7 @@ TREE = {
     "task_incremental": (["class_incremental"], {"task_ids": TaskIds.TEST}),
     "cumulative": (["class_incremental"], {"past_accessible": True}),
     "cumulative_task_incremental": (["task_incremental", "cumulative"], {}),
+    "cumulative_domain_incremental": (["domain_incremental", "cumulative"], {}),
     "traditional": (["class_incremental"], {"context": Context.STATIONARY}),
     "multi_task": (["task_incremental", "traditional"], {}),
     "acquisition": (["traditional"], {"buys_data": True}),

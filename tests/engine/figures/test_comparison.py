@@ -45,8 +45,8 @@ def figures(monkeypatch):
     return caught(monkeypatch, comparison_plot, ranking)
 
 
-def draw(figures, some, all_methods=None):
-    draw_comparison(some, "unused.png", all_methods)
+def draw(figures, some, looks=None):
+    draw_comparison(some, "unused.png", looks)
     figure = figures[-1]
     axes = {axes.get_title() or axes.get_label(): axes for axes in figure.axes}
     return figure.axes[0], axes
@@ -191,7 +191,7 @@ class TestLooks:
         assert first == second and len(set(first.values())) == 4
 
     def test_they_are_those_of_all_pictures_of_the_comparison(self, figures):
-        everyone = [f"agent_{n}" for n in range(9)] + list(VALUES)
+        everyone = looks_of([f"agent_{n}" for n in range(9)] + list(VALUES))
         draw(figures, cells(("continual",), ("finetune", "ewc")), everyone)
         draw(figures, cells(("continual",)), everyone)
         some, all_of_them = (bars_of(figure.axes[0]) for figure in figures)
@@ -202,6 +202,25 @@ class TestLooks:
         looks = looks_of(VALUES)
         shades = sorted(tuple(points.get_facecolor()[0]) for points in panels["continual"].collections)
         assert shades == sorted(to_rgba(look.colour) for look in looks.values())
+
+
+def test_an_upper_bound_is_a_dashed_line_and_takes_no_colour_and_no_place_on_the_front(figures):
+    some = cells(("continual",), ("finetune", "ewc"))
+    bound = PairResults("continual", "a bound", [run("cumulative", "ewc+rehearsal")], ran_under="cumulative")
+    draw(figures, some)
+    draw(figures, [*some, bound])
+    (bars, _, front), (bars_beside, courses, front_beside) = (figure.axes for figure in figures)
+    assert {name: bars_of(bars_beside)[name] for name in bars_of(bars)} == bars_of(bars)
+    (line,) = [line for line in bars_beside.lines if line.get_linestyle() == "--"]
+    assert line.get_xdata()[0] == pytest.approx(100 * bound.objective)
+    assert [line.get_linestyle() for line in courses.lines].count("--") == 1
+    (steps,), (steps_beside,) = (
+        [line.get_ydata() for line in axes.lines if line.get_drawstyle() == "steps-post"]
+        for axes in (front, front_beside)
+    )
+    assert set(steps) == set(steps_beside)
+    assert "a bound" in {text.get_text() for text in front_beside.texts}
+    assert figures[1].get_suptitle() == figures[0].get_suptitle(), "it names the setting of the methods"
 
 
 def bars_of(axes):
