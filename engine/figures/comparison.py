@@ -24,7 +24,7 @@ _CELL = (0.46, 0.3)
 _DEVIATION = 0.13  # more, where a cell has a deviation below its mean
 _PANEL = (3.0, 2.4)
 _AROUND = (0.7, 0.6)
-_MAX_PANELS_A_ROW = 6
+_MAX_PANELS = 6
 _DIGITS = 5  # that a cell of the map has room for
 
 
@@ -62,8 +62,8 @@ def draw_comparison(
     """Draw several methods under several settings; draw bars for a single setting or a single method.
 
     Above is a heat map of the mean objective of each pair, with its deviation over seeds. A pair that does not apply is
-    grey. A failed pair is hatched; a star marks a pair with some failed seeds. Below is a panel per setting: the
-    objective against the FLOPs for all uses, and the Pareto front of the two.
+    grey. A failed pair is hatched; a star marks a pair with some failed seeds. Below is a panel per setting, of up to six
+    settings: the objective against the FLOPs for all uses, and the Pareto front of the two.
 
     Args:
         cells: The pairs that apply; all results are of one measure.
@@ -87,13 +87,15 @@ def draw_comparison(
         for setting in settings
         if has_trade_off(runs := [(c.method, c.results) for c in cells if c.setting == setting and c.results])
     }
+    if len(panels) > _MAX_PANELS:
+        panels = {}  # too small to be read; each setting has a picture of its own
     looks = looks or looks_of_pairs(cells)
     several = any(len(cell.results) > 1 for cell in cells)
     row = _CELL[1] + several * _DEVIATION
     names = [wrapped(method) for method in methods]
     width = 0.085 * width_of(map(wrapped, settings)) + _CELL[0] * len(methods) + 1.0
     height = 0.075 * width_of(names) + 0.12 * height_of(names) + row * len(settings) + 0.5
-    rows = -(-len(panels) // min(_MAX_PANELS_A_ROW, round(max(width / _PANEL[0], 3))))
+    rows = -(-len(panels) // min(_MAX_PANELS, round(max(width / _PANEL[0], 3))))
     columns = -(-len(panels) // max(rows, 1))
     width = max(width, columns * _PANEL[0])
     figure = new_figure(width, height + rows * _PANEL[1] + 0.4)

@@ -38,8 +38,8 @@ class _Point:
 
 
 def has_trade_off(runs: Sequence[tuple[str, Sequence[Results]]]) -> bool:
-    """True if there is something to draw: several methods, and FLOPs of at least one of them."""
-    return len(runs) > 1 and any(run.cost.total_flops > 0 for _, group in runs for run in group)
+    """True if there is something to draw: at least three methods, as a table shows two, and FLOPs of one of them."""
+    return len(runs) > 2 and any(run.cost.total_flops > 0 for _, group in runs for run in group)
 
 
 def draw_trade_off(

@@ -140,10 +140,15 @@ class TestTradeOff:
         assert {text.get_text() for text in trade_off.texts} == set(VALUES)
 
     def test_none_where_nothing_was_counted(self, figures):
-        _, panels = draw(figures, cells(methods=("random",)) + cells(("continual",), ("ewc",))[:1])
+        _, panels = draw(figures, cells(methods=("random", "ewc")) + cells(("continual",), ("finetune",))[:1])
         assert "class_incremental" not in panels and "continual" in panels
 
-    @pytest.mark.parametrize(("count", "panels", "shape"), [(2, 2, (1, 2)), (30, 4, (1, 4)), (4, 4, (2, 2))])
+    @pytest.mark.parametrize(("settings", "drawn"), [(6, 6), (7, 0)])
+    def test_no_panels_where_they_would_be_too_small(self, settings, drawn, figures):
+        _, panels = draw(figures, cells([f"setting_{number}" for number in range(settings)]))
+        assert sum(name.startswith("setting_") for name in panels) == drawn
+
+    @pytest.mark.parametrize(("count", "panels", "shape"), [(3, 2, (1, 2)), (30, 4, (1, 4)), (4, 4, (2, 2))])
     def test_names_keep_apart_and_inside(self, count, panels, shape, figures, monkeypatch):
         rng = np.random.default_rng(1)
         many = {f"method_{i}": (float(rng.uniform(0.2, 0.9)), 10 ** float(rng.uniform(8, 11))) for i in range(count)}
@@ -173,6 +178,7 @@ class TestTradeOff:
 
     def test_long_names_stay_inside_and_ticks_keep_apart(self, figures, monkeypatch):
         long = {"a_very_long_method_name_with_many_parts": (0.5, 1e10), "ewc+rehearsal+augmentation": (0.7, 2e10)}
+        long["c"] = (0.6, 2.5e10)
         monkeypatch.setattr("tests.engine.figures.test_comparison.VALUES", long)
         _, panels = draw(figures, cells(methods=tuple(long)))
         frame = panels["continual"].get_window_extent()
@@ -205,7 +211,7 @@ class TestLooks:
 
 
 def test_an_upper_bound_is_a_dashed_line_and_takes_no_colour_and_no_place_on_the_front(figures):
-    some = cells(("continual",), ("finetune", "ewc"))
+    some = cells(("continual",), ("random", "finetune", "ewc"))
     bound = PairResults("continual", "a bound", [run("cumulative", "ewc+rehearsal")], ran_under="cumulative")
     draw(figures, some)
     draw(figures, [*some, bound])
