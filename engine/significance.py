@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from redwood.engine.pair_results import PairResults, RunKey, run_key
+from redwood.settings.scores.results import Results
 
 LEVEL = 0.05  # of all tests under one setting together; an interval covers the mean with a probability of 1 - LEVEL
 # From so many values on, an interval is a bootstrap's. Below, only Student's covers what it should: docs/statistics.md.
@@ -199,23 +200,36 @@ class Significance:
         return next(found for found in self.differences if {found.first, found.second} == {first, second})
 
 
-def significance_of(rows: Sequence[PairResults]) -> dict[str, Significance]:
-    """Compare all methods under each setting of which there are results, by their objectives; upper bounds are not."""
-    found = {}
-    for setting in dict.fromkeys(row.setting for row in rows if row.results):
-        found[setting] = _under(setting, [row for row in rows if row.setting == setting and row.results])
-    return found
+def significance_of(rows: Sequence[PairResults], metric: str = "") -> dict[str, Significance]:
+    """Compare the methods under each setting of which there are results; upper bounds are compared with none.
+
+    Args:
+        rows: The pairs.
+        metric: The name of the metric to compare; pairs with a run that lacks it are left out (default: the objective).
+    """
+    found: dict[str, list[PairResults]] = {}
+    for row in rows:
+        if row.results and all(not metric or run.metrics.get(metric) is not None for run in row.results):
+            found.setdefault(row.setting, []).append(row)
+    return {setting: _under(setting, group, metric) for setting, group in found.items()}
 
 
-def _under(setting: str, rows: Sequence[PairResults]) -> Significance:
-    scores = {row.method: {run_key(run): run.objective for run in row.results} for row in rows}
+def _under(setting: str, rows: Sequence[PairResults], metric: str) -> Significance:
+    def score(run: Results) -> float:
+        value = run.metrics[metric] if metric else run.objective
+        assert value is not None
+        return value
+
+    scores = {row.method: {run_key(run): score(run) for run in row.results} for row in rows}
     compared = [row for row in rows if row.ran_under is None]
     orders = {order for keys in scores.values() for _, order in keys}
     part = 1 if len(orders) > 1 else 0
     intervals = {method: mean_interval(list(_by_unit(found, part).values())) for method, found in scores.items()}
     differences = _compare({row.method: scores[row.method] for row in compared}, part)
-    means = {row.method: row.objective for row in compared}
-    top = (min if rows[0].results[0].lower_is_better else max)(means.values(), default=None)
+    means = {row.method: sum(map(score, row.results)) / len(row.results) for row in compared}
+    run = rows[0].results[0]
+    prefers_low = run.prefers_low(metric) if metric else run.lower_is_better
+    top = (min if prefers_low else max)(means.values(), default=None)
     best = frozenset(method for method, mean in means.items() if mean == top)
     return Significance(
         setting,

@@ -1,7 +1,7 @@
 """The table of a comparison as LaTeX or Markdown, to paste into a paper.
 
 Under one setting, a line per method has its metrics; under several, a column per setting has the objective. A table of
-one metric has a column per setting, too.
+one metric has it in the place of the objective.
 """
 
 import re
@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from redwood.core.errors import InvalidOptionError
 from redwood.core.printable import printable
 from redwood.engine.pair_results import PARTLY, SOME_FAILED, PairResults, bound_notes, methods_in_order, repeats_of
-from redwood.engine.significance import BEST, LEVEL, SIMILAR, Mark, Significance, significance_of
+from redwood.engine.significance import BEST, LEVEL, SIMILAR, UNKNOWN, Mark, Significance, significance_of
 from redwood.settings.scores.measure import Measure
-from redwood.settings.scores.results import mean_and_std
+from redwood.settings.scores.results import Results, mean_and_std
 
 # The special characters of LaTeX, and their replacements.
 _ESCAPES = {c: f"\\{c}" for c in "&%$#_{}"} | {"\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\^{}"}
@@ -52,7 +52,7 @@ class TableFormat:
 
 def latex(rows: Sequence[PairResults], metric: str = "") -> str:
     r"""A `table` with the rules of booktabs: the best is `\textbf`, what cannot be told from it `\underline`."""
-    table = _of_metric(rows, metric) if metric else _make(rows, bold="bold", other="underlined")
+    table = _make(rows, metric, bold="bold", other="underlined")
     columns = "l" + "r" * (len(table.header) - 1)
     lines = [
         "% needs \\usepackage{booktabs}",
@@ -74,7 +74,7 @@ def latex(rows: Sequence[PairResults], metric: str = "") -> str:
 
 def markdown(rows: Sequence[PairResults], metric: str = "") -> str:
     """A table with pipes: the best is bold, what cannot be told from it is in italics."""
-    table = _of_metric(rows, metric) if metric else _make(rows, bold="bold", other="italic")
+    table = _make(rows, metric, bold="bold", other="italic")
     lines = [
         f"{printable(table.title)}:",
         "",
@@ -94,12 +94,13 @@ TABLES: Mapping[str, TableFormat] = {
 }
 
 
-def _make(rows: Sequence[PairResults], *, bold: str, other: str) -> _PaperTable:
-    found = significance_of(rows)
+def _make(rows: Sequence[PairResults], metric: str, *, bold: str, other: str) -> _PaperTable:
     settings = list(dict.fromkeys(row.setting for row in rows))
     runs = [run for row in rows for run in row.results]
     if not runs:
         return _PaperTable("No run has results", ["method"], [[_Cell(row.method)] for row in rows])
+    _refuse_unknown(metric, runs)
+    found = significance_of(rows, metric)
     notes = [f"Mean and standard deviation of {repeats_of(runs)}"] if len(runs) > len(rows) else []
     marks = {mark for one in found.values() if one.differences for mark in one.marks.values()}
     if SIMILAR in marks:
@@ -113,87 +114,77 @@ def _make(rows: Sequence[PairResults], *, bold: str, other: str) -> _PaperTable:
     advice = list(dict.fromkeys(one.note for one in found.values() if one.note))
     if any(row.failure and row.results for row in rows):
         notes.append(f"{PARTLY} {SOME_FAILED}")
-    one = len(settings) == 1
-    table = _of_one_setting(rows, found[settings[0]], notes) if one else _of_settings(rows, found, notes)
+    if len(settings) == 1:
+        table = _of_one_setting(rows, found.get(settings[0]), metric, notes)
+    else:
+        table = _of_settings(rows, found, metric, notes)
     return replace(table, advice=advice)
 
 
-def _of_one_setting(rows: Sequence[PairResults], found: Significance, notes: list[str]) -> _PaperTable:
-    measure = next(row.results[0].measure for row in rows if row.results)
-    metrics = [
-        name
-        for name in measure.metrics
-        if any(row.results and mean_and_std(row.results).get(name) is not None for row in rows)
-    ]
-    several = any(found.intervals.values())
-    header = ["method", measure.label, *(["95 % interval"] if several else [])]
-    header += [short_metric(name, measure) for name in metrics[1:]]
-    lines = []
-    for row in rows:
-        cells = [_Cell(row.method), _objective(row, found)]
-        if several:
-            interval = found.intervals.get(row.method)
-            cells.append(_Cell(_MISSING if interval is None else " to ".join(map(measure.show, interval))))
-        lines.append([*cells, *(_Cell(_metric(row, name)) for name in metrics[1:])])
-    title = f"Average {measure.label} and further metrics under {found.setting}"
-    return _PaperTable(title, header, lines, notes)
-
-
-def _of_settings(rows: Sequence[PairResults], found: Mapping[str, Significance], notes: list[str]) -> _PaperTable:
-    settings, methods = list(dict.fromkeys(row.setting for row in rows)), methods_in_order(rows)
-    by_pair = {(row.setting, row.method): row for row in rows}
-    lines = [
-        [
-            _Cell(method),
-            *(
-                _objective(by_pair[setting, method], found.get(setting))
-                if (setting, method) in by_pair
-                else _Cell(_MISSING)
-                for setting in settings
-            ),
-        ]
-        for method in methods
-    ]
-    measure = next(row.results[0].measure for row in rows if row.results)
-    return _PaperTable(f"Average {measure.label} under each setting", ["method", *settings], lines, notes)
-
-
-def _of_metric(rows: Sequence[PairResults], metric: str) -> _PaperTable:
-    """One metric under each setting; its best is not marked, as tests compare objectives alone."""
-    runs = [run for row in rows for run in row.results]
+def _refuse_unknown(metric: str, runs: Sequence[Results]) -> None:
     known = dict.fromkeys(name for run in runs for name, value in run.metrics.items() if value is not None)
-    if runs and metric not in known:
+    if metric and metric not in known:
         raise InvalidOptionError(
             f"--table has no metric {metric!r} of these runs; choose from {', '.join(known)}, and make the table by "
             "resume."
         )
-    settings, cells = list(dict.fromkeys(row.setting for row in rows)), {}
-    for row in rows:
-        statistic = mean_and_std(row.results).get(metric) if row.results else None
-        text = _metric(row, metric) if row.results else _FAILED
-        if statistic is not None and len(row.results) > 1:
-            text += f" ± {row.results[0].measure.show(statistic[1])}"
-        cells[row.setting, row.method] = _Cell(text + (PARTLY if row.failure and row.results else ""))
-    lines = [
-        [_Cell(method), *(cells.get((setting, method), _Cell(_MISSING)) for setting in settings)]
-        for method in methods_in_order(rows)
+
+
+def _of_one_setting(
+    rows: Sequence[PairResults], found: Significance | None, metric: str, notes: list[str]
+) -> _PaperTable:
+    """A line for each method: the metric with its interval; of no metric, the objective, and all further metrics."""
+    measure = next(row.results[0].measure for row in rows if row.results)
+    further = [
+        name
+        for name in (() if metric else measure.metrics[1:])
+        if any(row.results and mean_and_std(row.results).get(name) is not None for row in rows)
     ]
-    unit = next((f" ({run.measure.unit})" for run in runs if run.measure.unit), "")
-    notes = [f"Mean and standard deviation of {repeats_of(runs)}"] if len(runs) > len(rows) else []
-    if any(row.failure and row.results for row in rows):
-        notes.append(f"{PARTLY} {SOME_FAILED}")
-    return _PaperTable(f"{metric.replace('_', ' ').capitalize()}{unit}", ["method", *settings], lines, notes)
+    several = found is not None and any(found.intervals.values())
+    header = ["method", _title(metric, measure) if metric else measure.label, *(["95 % interval"] if several else [])]
+    header += [short_metric(name, measure) for name in further]
+    lines = []
+    for row in rows:
+        cells = [_Cell(row.method), _cell(row, found, metric)]
+        if found is not None and several:
+            interval = found.intervals.get(row.method)
+            cells.append(_Cell(_MISSING if interval is None else " to ".join(map(measure.show, interval))))
+        lines.append([*cells, *(_Cell(_metric(row, name)) for name in further)])
+    setting = rows[0].setting
+    title = _title(metric, measure) if metric else f"Average {measure.label} and further metrics"
+    return _PaperTable(f"{title} under {setting}", header, lines, notes)
 
 
-def _objective(row: PairResults, found: Significance | None) -> _Cell:
-    if not row.results or found is None:
+def _of_settings(
+    rows: Sequence[PairResults], found: Mapping[str, Significance], metric: str, notes: list[str]
+) -> _PaperTable:
+    """A line for each method with the metric, or else the objective, under each setting."""
+    settings, methods = list(dict.fromkeys(row.setting for row in rows)), methods_in_order(rows)
+    cells = {(row.setting, row.method): _cell(row, found.get(row.setting), metric) for row in rows}
+    lines = [
+        [_Cell(method), *(cells.get((setting, method), _Cell(_MISSING)) for setting in settings)] for method in methods
+    ]
+    measure = next(row.results[0].measure for row in rows if row.results)
+    title = _title(metric, measure) if metric else f"Average {measure.label}"
+    return _PaperTable(f"{title} under each setting", ["method", *settings], lines, notes)
+
+
+def _title(metric: str, measure: Measure) -> str:
+    return f"{metric.replace('_', ' ').capitalize()}{f' ({measure.unit})' if measure.unit else ''}"
+
+
+def _cell(row: PairResults, found: Significance | None, metric: str) -> _Cell:
+    """The metric of a pair, or else its objective, with its deviation over runs and its mark."""
+    if not row.results:
         return _Cell(_FAILED)
     measure = row.results[0].measure
-    text = measure.show(row.objective)
-    statistic = mean_and_std(row.results)[measure.metrics[0]]
+    name = metric or measure.metrics[0]
+    statistic = mean_and_std(row.results).get(name)
+    text = _metric(row, name) if metric else measure.show(row.objective)
     if len(row.results) > 1 and statistic is not None:
         text += f" ± {measure.show(statistic[1])}"
-    return _Cell(text + (PARTLY if row.failure else ""), found.marks[row.method] if found.differences else "")
+    mark = found.marks.get(row.method, UNKNOWN) if found is not None and found.differences else UNKNOWN
+    return _Cell(text + (PARTLY if row.failure else ""), mark)
 
 
 def _metric(row: PairResults, name: str) -> str:

@@ -215,6 +215,10 @@ class Results:
             | ({"lca": learning_curve_area(self.learning_curves)} if self.learning_curves else {})
         )
 
+    def prefers_low(self, metric: str) -> bool:
+        """True if less of a metric is better: of errors, and of forgetting. A class with other metrics overrides it."""
+        return metric.startswith("forgetting") or (self.lower_is_better and self.measure.key in metric)
+
     @property
     def steps_per_phase(self) -> int | None:
         """Steps that each phase takes on the axis of the online curve; None where phases may differ."""

@@ -72,11 +72,20 @@ def test_errors_are_best_where_least():
 def test_one_metric_alone():
     rows = [*ROWS[1:], row("worse", [0.25], "t"), PairResults("t", "b", failure="no")]
     lines = markdown(rows, "forgetting").splitlines()
-    assert lines[:3:2] == ["Forgetting (%):", "| method | class_incremental | t |"]
+    assert lines[:3:2] == ["Forgetting (%) under each setting:", "| method | class_incremental | t |"]
     assert "| worse | 62.0 ± 5.5 | 65.0 |" in lines and "| b | -- | failed |" in lines
+    assert "| c\\|d | **36.1 ± 2.7** | -- |" in lines, "the least forgetting is the best"
     assert "worse & 62.0 $\\pm$ 5.5 & 65.0 \\\\" in latex(rows, "forgetting").splitlines()
     with pytest.raises(InvalidOptionError, match="no metric 'lost' of these runs; choose from average_accuracy,"):
         markdown(rows, "lost")
+
+
+def test_one_metric_under_one_setting_has_its_interval_and_what_cannot_be_told_from_the_best():
+    lines = markdown(ROWS, "backward_transfer").splitlines()
+    assert "| method | Backward transfer (%) | 95 % interval |" in lines
+    assert "| a_b | **-36.0 ± 2.7** | -38.1 to -33.9 |" in lines
+    assert any(line.startswith("| c\\|d | *-36.1 ± 2.7* |") for line in lines)
+    assert any(line.startswith("| worse | -62.0 ± 5.5 |") for line in lines)
 
 
 def test_some_seeds_failed():
