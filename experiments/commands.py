@@ -332,11 +332,21 @@ def show(argv: list[str]) -> None:
     parser = CommandParser("list")
     parser.add_argument("setting", nargs="?", metavar="KEY", help="a setting, also as FILE.py:Name (default: all)")
     parser.add_argument("--presets", action="store_true", help="the presets, with targets and status")
+    hooks = "what a class below this method may override, with a line on each hook"
+    parser.add_argument("--hooks", metavar="METHOD", help=hooks)
     parser.add_argument("--json", action="store_true", help="as JSON")
     given = parser.read(argv)
-    if given.presets and given.setting:
-        raise UsageError(f"list --presets shows no setting; leave {given.setting} or --presets out.")
-    if given.presets:
+    others = [f"--{name}" for name in ("presets", "hooks") if getattr(given, name)]
+    if len([*others, *filter(None, [given.setting])]) > 1:
+        raise UsageError(f"list shows one thing at a time; leave {given.setting or others[1]} or {others[0]} out.")
+    if given.hooks:
+        if given.json:
+            raise UsageError("list --hooks is a text; leave --json out.")
+        _tell_imports(argv)
+        from redwood.experiments.hooks_view import print_hooks
+
+        print_hooks(given.hooks)
+    elif given.presets:
         from redwood.experiments.presets import print_presets
 
         print_presets(given.json)

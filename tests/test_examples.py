@@ -15,7 +15,7 @@ import torch
 from redwood.buffers import AsyncRehearsalBuffer
 from redwood.cli import main
 from redwood.methods import get_method
-from redwood.methods.baselines import Random
+from redwood.methods.baselines import Finetune, Random
 from redwood.settings import Results, get_setting
 from redwood.settings.tree import CumulativeSetting, Online, OnlineClassIncrementalSetting, TaskIncrementalSetting
 
@@ -23,6 +23,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 TESTED = {
     "async_rehearsal",
     "drifting_words",
+    "grown_losses",
     "hugging_face",
     "label_smoothing",
     "nearest_mean",
@@ -54,6 +55,14 @@ def test_a_method_in_one_file_applies_to_a_setting_that_it_never_heard_of() -> N
     assert results.objective > 0.8
     assert results.config["epsilon"] == 0.2
     assert results.method.endswith("label_smoothing.py:LabelSmoothing")
+
+
+def test_a_tensor_of_ones_own_is_stored_with_each_sample() -> None:
+    method = get_method(f"{EXAMPLES / 'grown_losses.py'}:GrownLosses")(growth=2.0)
+    setting = get_setting("class_incremental")(passes=2)
+    assert setting.apply(method, quiet=True).objective > setting.apply(Finetune(), quiet=True).objective + 0.1
+    stored = method.state_dict()["replay"]["rows"]["first_loss"]
+    assert len(stored) == method.buffer_size and (stored > 0).all()
 
 
 def test_an_assumption_a_stream_and_results_of_ones_own(tmp_path: Path) -> None:
