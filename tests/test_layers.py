@@ -12,7 +12,7 @@ PACKAGES = ("branches", "buffers", "core", "experiments", "engine", "methods", "
 
 # Import statements inside functions, by file.
 INSIDE_FUNCTIONS = {
-    "experiments/commands.py": 27,
+    "experiments/commands.py": 28,
     "experiments/comparisons/compare.py": 3,
     "experiments/launchers/slurm.py": 1,
     "experiments/report/content.py": 2,
