@@ -331,17 +331,19 @@ def show(argv: list[str]) -> None:
     """Show the tree of settings, one of them, or the presets: the command `list`."""
     parser = CommandParser("list")
     parser.add_argument("setting", nargs="?", metavar="KEY", help="a setting, also as FILE.py:Name (default: all)")
-    parser.add_argument("--presets", action="store_true", help="the presets, with targets and status")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--methods", action="store_true", help="the methods by family, with a line on each")
+    what.add_argument("--presets", action="store_true", help="the presets, with targets and status")
     hooks = "what a class below this method may override, with a line on each hook"
-    parser.add_argument("--hooks", metavar="METHOD", help=hooks)
+    what.add_argument("--hooks", metavar="METHOD", help=hooks)
     parser.add_argument("--json", action="store_true", help="as JSON")
     given = parser.read(argv)
-    others = [f"--{name}" for name in ("presets", "hooks") if getattr(given, name)]
-    if len([*others, *filter(None, [given.setting])]) > 1:
-        raise UsageError(f"list shows one thing at a time; leave {given.setting or others[1]} or {others[0]} out.")
+    for name in ("methods", "presets", "hooks"):
+        if getattr(given, name) and given.setting:
+            raise UsageError(f"list --{name} shows no setting; leave {given.setting} or --{name} out.")
+    if given.hooks and given.json:
+        raise UsageError("list --hooks is a text; leave --json out.")
     if given.hooks:
-        if given.json:
-            raise UsageError("list --hooks is a text; leave --json out.")
         _tell_imports(argv)
         from redwood.experiments.hooks_view import print_hooks
 
@@ -351,9 +353,12 @@ def show(argv: list[str]) -> None:
 
         print_presets(given.json)
     else:
-        from redwood.experiments.tree_view import print_settings
+        from redwood.experiments import tree_view
 
-        print_settings(given.json, given.setting)
+        if given.methods:
+            tree_view.print_methods(given.json)
+        else:
+            tree_view.print_settings(given.json, given.setting)
 
 
 def of_branch(word: str, argv: list[str]) -> bool | None:

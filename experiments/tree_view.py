@@ -1,14 +1,16 @@
-"""Print the tree of settings, with the methods that apply at each node, without an import of torch."""
+"""Print the tree of settings with the methods that apply at each node, or the methods, without an import of torch."""
 
 import json
 from collections.abc import Mapping, Sequence
 
 from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
 from rich.tree import Tree
 
 from redwood.engine.terminal import Terminal
 from redwood.experiments.stored_tree import SettingRecord, stored_tree
-from redwood.methods.table import AGENT_PARTS
+from redwood.methods.table import AGENT_PARTS, METHODS, known_methods
 
 
 def print_settings(as_json: bool, setting: str | None = None) -> None:
@@ -27,6 +29,24 @@ def print_settings(as_json: bool, setting: str | None = None) -> None:
         Terminal().print(setting_tree(records))
     else:
         _print_one(records[0], texts)
+
+
+def print_methods(as_json: bool) -> None:
+    """Print all methods by family, the folder or package that a method is in, with a line on each; or as JSON."""
+    families: dict[str, dict[str, str]] = {}
+    for key, reference in known_methods().items():
+        package, _, inside = reference.partition(":")[0].partition(".")
+        family = inside.split(".")[1] if package == "redwood" else package
+        families.setdefault(family, {})[key] = METHODS[key].summary if key in METHODS else f"of {reference}"
+    if as_json:
+        print(json.dumps(families, indent=2))
+        return
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for family, summaries in families.items():
+        table.add_row(Text(family.replace("_", " "), style="bold"))
+        for key, summary in summaries.items():
+            table.add_row(Text(f"  {key}"), Text(summary))
+    Terminal().print(table)
 
 
 def _print_one(record: SettingRecord, texts: Mapping[str, str]) -> None:

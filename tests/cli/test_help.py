@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 from dataclasses import fields
-from itertools import dropwhile
+from itertools import chain, dropwhile
 
 import pytest
 
@@ -232,6 +232,14 @@ class TestList:
         record = json.loads(printed(capsys, "list", name, "--json"))
         assert record["assumptions"][-1] == "noisy_labels" and record["parents"] == ["class_incremental"]
         assert main(["list", "nosuch"]) == 2 and main(["list", "osaka", "--presets"]) == 2
+
+    def test_methods_by_family(self, capsys):
+        text = printed(capsys, "list", "--methods")
+        assert text.index("\nreplay ") < text.index("\n  rehearsal ") < text.index("\ndistillation ")
+        families = json.loads(printed(capsys, "list", "--methods", "--json"))
+        assert sorted(chain(*families.values())) == sorted(METHODS)
+        assert families["osaka"].keys() == {"maml", "anil", "continual_maml"}
+        assert main(["list", "osaka", "--methods"]) == 2 and main(["list", "--methods", "--presets"]) == 2
 
     def test_tree(self, capsys, monkeypatch):
         monkeypatch.setenv("COLUMNS", "200")
