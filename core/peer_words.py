@@ -41,9 +41,7 @@ TABLE: Mapping[str, Mapping[str, Word]] = {
         ),
         "derpp der++": Word("--method der_pp"),
         "xder xder_ce xder_rpc": Word("--method der_pp", "redwood has no xder; the nearest is {}"),
-        "gem": Word(
-            "--method agem", "redwood has no gem; the nearest is {}, with one constraint for all earlier tasks"
-        ),
+        "gem": Word("--method agem", "redwood has no gem; the nearest is {}, with one constraint for all tasks"),
         "a_gem agem_r": Word("--method agem"),
         "gss": Word("--method mir", "redwood has no gss; the nearest is {}, which chooses what it draws"),
         "er_aml": Word("--method er_ace", "redwood has no er_aml; the nearest is {}"),
@@ -190,6 +188,7 @@ def answer(kind: str, word: str, known: Iterable[str] | None = None, whose: str 
         return None
     given = f"--{word}" if kind == "option" else word if kind == "command" else f"{_option(kind)} {word}"
     if found.note:
+        given = f"There is no command {word}" if kind == "command" else given
         return f"{given}: {found.note.format(found.ours)}."
     if known is not None and found.ours not in known:
         if any(other.ours == given for other in _INDEX["option"].values()):

@@ -40,10 +40,7 @@ def run(argv: list[str]) -> bool:
     argv = own_names.with_own_names(argv)
     chosen, rest, in_file = _with_file(argv, arguments.selection_parser())
     if chosen.version:
-        if len(argv) > 1:
-            raise UsageError(f"--version goes alone; leave {next(a for a in argv if a != '--version')} out.")
-        print(__version__)
-        return True
+        return _print_version(argv)
     if chosen.help and not (chosen.setting and chosen.method):
         print(arguments.general_help(setting_names(), method_names()))
         return True
@@ -76,6 +73,13 @@ def run(argv: list[str]) -> bool:
                 written = value if isinstance(value, str) else " ".join(value)
                 raise UsageError(f"--{name} {written} is for several runs; leave it out, or add --seeds N.")
         runner.run_pair(selected[0], options.parse_options(selected[0], rest), console)
+    return True
+
+
+def _print_version(argv: list[str]) -> bool:
+    if len(argv) > 1:
+        raise UsageError(f"--version goes alone; leave {next(a for a in argv if a != '--version')} out.")
+    print(__version__)
     return True
 
 
