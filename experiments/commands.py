@@ -161,7 +161,7 @@ def _check_names(chosen: argparse.Namespace, rest: list[str]) -> None:
     """Raise `RedwoodError` for what needs no class to be refused: classes take seconds to import."""
     if not (chosen.setting and chosen.method):
         arguments.refuse_old(option_names(rest))
-        own_names.refuse_missing(rest)
+        own_names.refuse_missing(chosen.method, rest)
         missing = "--setting" if not chosen.setting else "--method"
         raise UsageError(f"{missing} is missing; for example --setting class_incremental --method rehearsal.")
     reason = stored_reason(chosen.setting, chosen.method)

@@ -288,6 +288,8 @@ def general_help(settings: Sequence[str], methods: Sequence[str]) -> str:
             f"settings: {', '.join(settings)}",
             f"methods:  {', '.join(methods)}",
             "",
+            "The words of Avalanche, Mammoth and Sequoia are understood or answered: docs/switching.md.",
+            "",
             "examples:",
             *(f"  {invocation()} {words:<66} {what}".rstrip() for words, what in _EXAMPLES),
         ]

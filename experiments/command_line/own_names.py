@@ -45,17 +45,22 @@ def with_own_options(arguments: Sequence[str], known: Collection[str]) -> list[s
     return [_own_option(argument, known) for argument in arguments]
 
 
-def refuse_missing(arguments: Sequence[str]) -> None:
-    """Raise `UsageError` if options of another library choose what to run, in place of `--setting` and `--method`."""
-    model = given_texts(arguments).get("model", "")
-    method = _own_name("method", model, method_names())
-    if method in method_names():
+def refuse_missing(method: str | None, arguments: Sequence[str]) -> None:
+    """Raise `UsageError` if options of another library choose what to run, in place of `--setting` and `--method`.
+
+    Args:
+        method: The value of `--method`; None without it.
+        arguments: The other arguments.
+    """
+    model = "" if method else given_texts(arguments).get("model", "")
+    own = _own_name("method", model, method_names())
+    if own in method_names():
         raise UsageError(
-            f"--model {model}: in redwood --model is the network; write --setting class_incremental --method {method}."
+            f"--model {model}: in redwood --model is the network; write --setting class_incremental --method {own}."
         )
-    for name in sorted(option_names(arguments)):
-        meant = answer("option", name)
-        if meant is not None and "--setting" in meant:
+    answers = [answer("method", model), *(answer("option", name) for name in sorted(option_names(arguments)))]
+    for meant in answers:
+        if meant is not None and ("--setting" in meant or "--method" in meant):
             raise UsageError(meant)
 
 
