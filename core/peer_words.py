@@ -39,10 +39,10 @@ TABLE: Mapping[str, Mapping[str, Word]] = {
         "joint_training offline": Word(
             "--setting traditional --method finetune", "all tasks at once are a setting; write {}"
         ),
-        "derpp der++": Word("--method der_pp"),
+        "der++": Word("--method der_pp"),
         "xder xder_ce xder_rpc": Word("--method der_pp", "redwood has no xder; the nearest is {}"),
         "gem": Word("--method agem", "redwood has no gem; the nearest is {}, with one constraint for all tasks"),
-        "a_gem agem_r": Word("--method agem"),
+        "agem_r": Word("--method agem"),
         "gss": Word("--method mir", "redwood has no gss; the nearest is {}, which chooses what it draws"),
         "er_aml": Word("--method er_ace", "redwood has no er_aml; the nearest is {}"),
         "mer": Word("--method rehearsal", "redwood has no mer; the nearest is {}"),

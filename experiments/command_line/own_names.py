@@ -1,13 +1,14 @@
 """Put a command line into the words of redwood where it uses those of another library: see `core/peer_words.py`.
 
-A word is replaced if it means exactly the same, and if nothing of redwood, a package or the user has that name.
+A word is replaced if it means exactly the same, and if nothing of redwood, a package or the user has that name. So is a
+name in another spelling: capitals, hyphens and underscores do not count.
 """
 
 from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from redwood.core.peer_words import answer, same
+from redwood.core.peer_words import answer, plain, same
 from redwood.core.registry import known_names
 from redwood.experiments.command_line.arguments import UsageError, given_texts, option_names, tell
 from redwood.methods.table import method_names
@@ -89,7 +90,8 @@ def _own_value(before: str, argument: str, known: Mapping[str, Collection[str]])
 
 def _own_name(kind: str, name: str, known: Collection[str]) -> str:
     """A name, or several with plus signs between them."""
-    ours = None if name in known else same(kind, name)
+    spelled = {plain(other): other for other in known}
+    ours = name if name in known else same(kind, name) or spelled.get(plain(name))
     if ours is None and "+" in name:
         return "+".join(_own_name(kind, part, known) for part in name.split("+"))
     return ours or name
