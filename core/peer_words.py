@@ -130,26 +130,25 @@ TABLE: Mapping[str, Mapping[str, Word]] = {
         "wandb_project": Word("--wandb online --project NAME", "write {}"),
         "eval_future": Word("--eval_tasks all", "all tasks are tested unless --eval_tasks says less; leave it out"),
         "savecheck": Word("--keep_checkpoints all", "the last checkpoint is kept; for all of them, write {}"),
-        "loadcheck start_from": Word("resume DIR", "a stopped run goes on with {}"),
+        "loadcheck": Word("resume DIR", "a stopped run goes on with {}"),
         "load_best_args model_config": Word("--preset NAME", "published options are presets; write {}"),
         "inference_only": Word("predict DIR --dataset D", "a finished run predicts with {}"),
         "joint": Word("--setting traditional --method finetune", "all tasks at once are a setting; write {}"),
         "methods strategy": Word("--method"),
         "settings": Word("--setting"),
         "scenario": Word("--setting", "the protocol is {}, such as class_incremental, and the data is --dataset"),
-        "benchmark experiment": Word("--setting S --dataset D", "a benchmark is a setting with its data; write {}"),
+        "benchmark": Word("--setting S --dataset D", "a benchmark is a setting with its data; write {}"),
     },
     "command": {
         "train run fit main main.py": _RUN,
         "eval evaluate test": Word(
             "predict DIR --dataset D", "a run tests itself after each phase; new samples take {}"
         ),
-        "info": Word("list"),
-        "continue": Word("resume DIR"),
+        "info": Word("list", "settings and methods are listed by {}"),
+        "continue": Word("resume DIR", "a stopped run goes on with {}"),
         "compare": Word("--method ewc,rehearsal", "several methods or settings are one command; write {}"),
     },
 }
-_OPTIONS = {"data set": "--dataset"}
 
 
 def plain(name: str) -> str:
@@ -186,19 +185,16 @@ def answer(kind: str, word: str, known: Iterable[str] | None = None, whose: str 
     found = _INDEX.get(kind, {}).get(plain(word)) or (_data_as_setting(word) if kind == "setting" else None)
     if found is None:
         return None
-    given = f"--{word}" if kind == "option" else word if kind == "command" else f"{_option(kind)} {word}"
+    given = {"option": f"--{word}", "command": f"There is no command {word}", "data set": f"--dataset {word}"}.get(
+        kind, f"--{kind} {word}"
+    )
     if found.note:
-        given = f"There is no command {word}" if kind == "command" else given
         return f"{given}: {found.note.format(found.ours)}."
     if known is not None and found.ours not in known:
         if any(other.ours == given for other in _INDEX["option"].values()):
             return None  # an option of other pairs
         return f"{given} is {found.ours} in redwood, which {whose} does not have; leave it out."
     return f"{given} is {found.ours} in redwood; write that."
-
-
-def _option(kind: str) -> str:
-    return _OPTIONS.get(kind, f"--{kind}")
 
 
 def _data_as_setting(word: str) -> Word | None:

@@ -131,7 +131,7 @@ def run_options() -> str:
 def peer_words() -> str:
     """The words of other libraries, one table for each kind of name."""
     return "\n".join(
-        table((f"a {kind}", "in redwood", "accepted"), [_peer_row(kind, *entry) for entry in entries.items()])
+        table((f"{kind}s", "in redwood", "accepted"), [_peer_row(kind, *entry) for entry in entries.items()])
         for kind, entries in TABLE.items()
     )
 
@@ -139,7 +139,7 @@ def peer_words() -> str:
 def _peer_row(kind: str, words: str, word: Word) -> list[str]:
     names = [f"--{name}" if kind == "option" else name for name in words.split()]
     note = re.sub(r"--\w+", lambda match: f"`{match[0]}`", word.note)
-    return [code(names), note.format(f"`{word.ours}`") if note else f"`{word.ours}`", "" if note else "yes"]
+    return [code(names), note.format(f"`{word.ours}`") if note else f"`{word.ours}`", "no" if note else "yes"]
 
 
 def presets() -> str:

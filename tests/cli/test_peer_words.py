@@ -107,7 +107,7 @@ ANSWERED = [
     ("--model gem --dataset seq-cifar10", "redwood has no gem; the nearest is --method agem"),
     ("train --model er", "There is no command train: a run has no word; write --setting S --method M."),
     ("evaluate runs/x", "new samples take predict DIR --dataset D."),
-    ("info", "info is list in redwood; write that."),
+    ("info", "There is no command info: settings and methods are listed by list."),
     ("resume runs/x --epochs 3", "resume goes on with what was started, so that --epochs stays as it is"),
     ("predict runs/x --dataset seq-mnist", "--dataset seq-mnist is --dataset mnist in redwood; write that."),
 ]
