@@ -5,8 +5,13 @@ import errno
 import traceback
 from collections.abc import Iterable
 
+from redwood.core.peer_words import answer, plain
+
 # Errors of the system: the disk, the user's share of it, or the size of a file is at its limit.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# Similarity, as `difflib` counts it, from which a known name is suggested for an unknown one.
+ALIKE = 0.75
+SHORT = 3  # letters of names that are suggested for no other: among these, most are alike
 
 
 class RedwoodError(ValueError):
@@ -25,12 +30,18 @@ class UnknownNameError(RedwoodError):
     """No setting, method, data set or network has this name."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
-        """Name the nearest of the `known` names; `kind` is the kind of object that was looked up."""
+        """Name what another library calls so, or the nearest of the `known` names.
+
+        Args:
+            kind: The kind of object that was looked up.
+            name: The unknown name.
+            known: All names of the kind.
+        """
         known = sorted(known)
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-        hint = f" Did you mean {near[0]}?" if near else ""
+        near = nearest(name, known)
+        hint = f" Did you mean {near}?" if near else ""
         names = f"Known: {', '.join(known)}." if known else "There is none at all."
-        super().__init__(f"There is no {kind} named {name!r}.{hint} {names}")
+        super().__init__(answer(kind, name) or f"There is no {kind} named {name!r}.{hint} {names}")
 
 
 class NotApplicableError(RedwoodError):
@@ -86,6 +97,15 @@ class ClassWarning(UserWarning):
     def __init__(self, text: str, cls: type) -> None:
         super().__init__(text)
         self.cls = cls
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that is spelled almost like `name`; None if none is. Capitals, `-` and `_` do not count."""
+    names = {plain(other): other for other in known}
+    if len(plain(name)) <= SHORT:
+        return names.get(plain(name))
+    near = difflib.get_close_matches(plain(name), names, n=1, cutoff=ALIKE)
+    return names[near[0]] if near else None
 
 
 def reason_of(error: BaseException) -> str:

@@ -7,7 +7,6 @@ the kind's group, or by `register`.
 """
 
 import copyreg
-import difflib
 import inspect
 import math
 from abc import ABCMeta
@@ -18,7 +17,7 @@ from typing import Any, TypeGuard, TypeVar, get_args
 from weakref import WeakKeyDictionary
 
 from redwood.core.checks import Options, check_types
-from redwood.core.errors import InvalidOptionError, PinnedOptionError
+from redwood.core.errors import InvalidOptionError, PinnedOptionError, nearest
 from redwood.core.registry import known_names, look_up, names_code, reference_of
 
 KIND = "kind of parts"  # in the metadata of a field
@@ -126,8 +125,8 @@ class Kind:
 
     def unknown(self, text: str) -> InvalidOptionError:
         """The error for a text that chooses nothing."""
-        near = difflib.get_close_matches(text, self.names(), n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
+        near = nearest(text, self.names())
+        hint = f"did you mean {near}? " if near else ""
         return InvalidOptionError(f"--{self.option} {text} is unknown; {hint}choose one of {', '.join(self.names())}.")
 
     def _is_part(self, value: object) -> bool:

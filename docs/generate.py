@@ -16,6 +16,7 @@ from simple_parsing.docstring import get_attribute_docstring
 
 from docs import llms
 from redwood.core.parts import Kind, kinds_of, option_fields, usual_part
+from redwood.core.peer_words import TABLE, Word
 from redwood.core.registry import load_object
 from redwood.engine.run import Run
 from redwood.experiments import stored_tree
@@ -127,6 +128,20 @@ def run_options() -> str:
     return option_table(Run, [f.name for f in fields(Run)])
 
 
+def peer_words() -> str:
+    """The words of other libraries, one table for each kind of name."""
+    return "\n".join(
+        table((f"{kind}s", "in redwood", "accepted"), [_peer_row(kind, *entry) for entry in entries.items()])
+        for kind, entries in TABLE.items()
+    )
+
+
+def _peer_row(kind: str, words: str, word: Word) -> list[str]:
+    names = [f"--{name}" if kind == "option" else name for name in words.split()]
+    note = re.sub(r"--\w+", lambda match: f"`{match[0]}`", word.note)
+    return [code(names), note.format(f"`{word.ours}`") if note else f"`{word.ours}`", "no" if note else "yes"]
+
+
 def presets() -> str:
     """The table of presets."""
     rows = (
@@ -235,7 +250,7 @@ PARTS: dict[str, Callable[[], str]] = {
     part.__name__: part
     for part in (
         *(methods, exclusions, agent_parts, method_options, settings, setting_options, run_options, part_options),
-        *(presets, house, late_imports),
+        *(presets, peer_words, house, late_imports),
     )
 }
 

@@ -5,7 +5,6 @@ imported only after the command's own options are read, so that its help and its
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from redwood.core.branches import OF_COMMANDS, branch_commands
 from redwood.core.errors import NotApplicableError
 from redwood.core.registry import look_up
 from redwood.engine.may_change import MAY_CHANGE
-from redwood.experiments.command_line import arguments
+from redwood.experiments.command_line import arguments, own_names
 from redwood.experiments.command_line.arguments import (
     CommandParser,
     UsageError,
@@ -38,12 +37,10 @@ MAY_BE_GIVEN_TO_ALL = MAY_BE_GIVEN - {"workers", "nodes", "devices"}
 
 def run(argv: list[str]) -> bool:
     """Run one pair, or compare several."""
+    argv = own_names.with_own_names(argv)
     chosen, rest, in_file = _with_file(argv, arguments.selection_parser())
     if chosen.version:
-        if len(argv) > 1:
-            raise UsageError(f"--version goes alone; leave {next(a for a in argv if a != '--version')} out.")
-        print(__version__)
-        return True
+        return _print_version(argv)
     if chosen.help and not (chosen.setting and chosen.method):
         print(arguments.general_help(setting_names(), method_names()))
         return True
@@ -54,6 +51,9 @@ def run(argv: list[str]) -> bool:
     if chosen.help:
         print(options.pair_help(selected[0], rest))
         return True
+    own = options.with_own_options(selected, argv)
+    if own != argv:
+        return run(own)
     with _told_of_file(chosen, in_file):
         if len(selected) == 1:  # training libraries take seconds to import, which a wrong option does not wait for
             options.check_arguments(selected, rest)
@@ -76,6 +76,13 @@ def run(argv: list[str]) -> bool:
     return True
 
 
+def _print_version(argv: list[str]) -> bool:
+    if len(argv) > 1:
+        raise UsageError(f"--version goes alone; leave {next(a for a in argv if a != '--version')} out.")
+    print(__version__)
+    return True
+
+
 def sweep(argv: list[str]) -> bool:
     """Try values of options of one pair, then run the best ones."""
     parser = CommandParser("sweep", add_help=False)
@@ -87,6 +94,7 @@ def sweep(argv: list[str]) -> bool:
     parser.add_argument("--protocol", metavar="TASKS", help=tasks)
     parser.add_argument("--objectives", metavar="NAMES", help="accuracy, or accuracy,flops (default: accuracy)")
     arguments.add_selection(parser, one_pair=True)
+    argv = own_names.with_own_names(argv)
     chosen, rest, in_file = _with_file(argv, parser)
     if chosen.help:
         print(parser.format_help())
@@ -101,6 +109,9 @@ def sweep(argv: list[str]) -> bool:
         return True
     if len(selected) > 1:
         raise UsageError(f"sweep tries options of one pair, but {len(selected)} are chosen; name one --method.")
+    own = options.with_own_options(selected, argv)
+    if own != argv:
+        return sweep(own)
     options.refuse_taken(selected[0], {"trials", "protocol", "objectives"}, "sweep")
     with _told_of_file(chosen, in_file):
         options.check_arguments(selected, rest)
@@ -150,6 +161,7 @@ def _check_names(chosen: argparse.Namespace, rest: list[str]) -> None:
     """Raise `RedwoodError` for what needs no class to be refused: classes take seconds to import."""
     if not (chosen.setting and chosen.method):
         arguments.refuse_old(option_names(rest))
+        own_names.refuse_missing(chosen.method, rest)
         missing = "--setting" if not chosen.setting else "--method"
         raise UsageError(f"{missing} is missing; for example --setting class_incremental --method rehearsal.")
     reason = stored_reason(chosen.setting, chosen.method)
@@ -171,9 +183,8 @@ def _terminal() -> Any:
 
 def _tell_imports(rest: list[str]) -> None:
     """Print the first line of a run, as its libraries take seconds to import."""
-    number = os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or "0"  # torchrun and SLURM start several
-    if "torch" not in sys.modules and "quiet" not in option_names(rest) and number == "0":
-        print("loading torch and Lightning", flush=True)
+    if "torch" not in sys.modules and "quiet" not in option_names(rest):
+        arguments.tell("loading torch and Lightning")
 
 
 def _parser_of_folder(command: str, holds: str, epilog: str | None = None) -> CommandParser:

@@ -58,7 +58,8 @@ def setting_names() -> list[str]:
 
 def not_below(setting: str, method: str, target: str) -> str:
     """Why a method does not apply to a setting that is not below its target; all are names of classes."""
-    return f"{method} targets {target} and the settings below it; {setting} is not one of them."
+    key = next((f" (--setting {key})" for key, name in SETTINGS.items() if name.endswith(f":{target}")), "")
+    return f"{method} targets {target}{key} and the settings below it; {setting} is not one of them."
 
 
 def name_of_setting(cls: type) -> str:

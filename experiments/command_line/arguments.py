@@ -12,11 +12,10 @@ from typing import Any, NoReturn
 from typing_extensions import override
 
 from redwood.core.branches import branch_commands
-from redwood.core.errors import RedwoodError
+from redwood.core.errors import RedwoodError, nearest
+from redwood.core.peer_words import answer
 from redwood.settings.data.sources import IMAGE_FILES, refuse_absent
 
-# Similarity from which an option is suggested for an unknown one: at 0.6, `--epsilon` is like `--version`.
-ALIKE = 0.7
 # Runs that a comparison or a sweep may have, and processes that it may start.
 MOST_RUNS = 100_000
 MOST_PROCESSES = 1024
@@ -230,6 +229,12 @@ def refuse_absent_data(arguments: Sequence[str], *, or_image: bool = False) -> N
             refuse_absent(name, Path(given.data_dir).expanduser())
 
 
+def tell(text: str) -> None:
+    """Print a line; of several processes that torchrun or SLURM has started, the first one prints it."""
+    if (os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or "0") == "0":
+        print(text, flush=True)
+
+
 def option_names(arguments: Sequence[str]) -> set[str]:
     """Names of the options among arguments, without dashes."""
     return {argument[2:].partition("=")[0] for argument in arguments if argument.startswith("--")}
@@ -283,6 +288,8 @@ def general_help(settings: Sequence[str], methods: Sequence[str]) -> str:
             f"settings: {', '.join(settings)}",
             f"methods:  {', '.join(methods)}",
             "",
+            "The words of Avalanche, Mammoth and Sequoia are understood or answered: docs/switching.md.",
+            "",
             "examples:",
             *(f"  {invocation()} {words:<66} {what}".rstrip() for words, what in _EXAMPLES),
         ]
@@ -293,9 +300,9 @@ def general_help(settings: Sequence[str], methods: Sequence[str]) -> str:
 def check_word(word: str, others: Sequence[str]) -> None:
     """Raise `UsageError` unless a word is a command, and what it is about comes before its options."""
     if word not in commands():
-        near = difflib.get_close_matches(word, commands(), n=1)
-        hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(commands())}, or give --setting."
-        raise UsageError(f"There is no command {word}; {hint}")
+        near = nearest(word, commands())
+        hint = f"did you mean {near}?" if near else f"choose one of {', '.join(commands())}, or give --setting."
+        raise UsageError(answer("command", word) or f"There is no command {word}; {hint}")
     first = commands()[word][0].partition(" ")[0]
     if (
         first
@@ -355,6 +362,9 @@ def refuse_unknown(
                 raise UnknownOptionError(
                     name, whose, "", f"{name} belongs to {' or '.join(having)}; add that, or leave {name} out."
                 )
+            meant = answer("option", name.lstrip("-"), actions, whose)
+            if meant:
+                raise UnknownOptionError(name, whose, "", meant)
             near = nearest_option(name, actions)
             hint = f"did you mean {near}?" if near else "see --help."
             raise UnknownOptionError(name, whose, hint)
@@ -370,8 +380,9 @@ def nearest_option(name: str, known: Iterable[str]) -> str | None:
     longer = [other for other in names if other.startswith(f"{name}_")]
     sizes = [other for other in longer if other.endswith("_size")]
     near = difflib.get_close_matches(name, sizes or longer, n=1, cutoff=0)
-    near = near or difflib.get_close_matches(name, names, n=1, cutoff=ALIKE)
-    return near[0] if near else None
+    without_dashes = {other.lstrip("-"): other for other in names}
+    alike = near[0] if near else nearest(name.lstrip("-"), without_dashes)
+    return without_dashes[alike.lstrip("-")] if alike else None
 
 
 def _is_option(argument: str) -> bool:

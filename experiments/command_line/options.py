@@ -18,14 +18,18 @@ from simple_parsing.wrappers.field_wrapper import FieldWrapper
 
 from redwood.core.errors import RedwoodError
 from redwood.core.parts import Kind, all_options, check_suitable, kinds_of, option_fields, owners_of, usual_part
+from redwood.core.peer_words import same
 from redwood.engine.run import Run
+from redwood.experiments.command_line import own_names
 from redwood.experiments.command_line.arguments import (
     CommandParser,
     OneSentenceParser,
     UsageError,
     add_selection,
     given_texts,
+    option_names,
     program,
+    refuse_repeated,
     refuse_unknown,
 )
 from redwood.experiments.command_line.pairs import Pair
@@ -224,16 +228,37 @@ def parse_options(pair: Pair, arguments: Sequence[str]) -> Options:
 
 def check_arguments(pairs: list[Pair], arguments: list[str], beside: Sequence[str] = ()) -> None:
     """Raise `UsageError` for the first argument that no pair takes; parts may be chosen `beside` the arguments, too."""
-    by_setting, by_method = ({getattr(pair, part): pair for pair in pairs} for part in ("setting", "method"))
-    # A pair has the options of its two classes: some pairs with all of the classes have all of the options.
-    some = dict.fromkeys((*by_setting.values(), *by_method.values()))
-    known = {
-        option: action
-        for pair in some
-        for action in make_parser(pair, [*beside, *arguments])._actions
-        for option in action.option_strings
-    }
+    some = _with_all_classes(pairs)
+    known = _known_options(some, [*beside, *arguments])
     refuse_unknown(arguments, known, str(pairs[0]) if len(pairs) == 1 else "any of these pairs", owners_under(some))
+
+
+def _with_all_classes(pairs: Sequence[Pair]) -> list[Pair]:
+    """Some pairs that have all settings and methods, and so the options of all pairs."""
+    by_setting, by_method = ({getattr(pair, part): pair for pair in pairs} for part in ("setting", "method"))
+    return list(dict.fromkeys((*by_setting.values(), *by_method.values())))
+
+
+def _known_options(pairs: Sequence[Pair], arguments: Sequence[str]) -> dict[str, argparse.Action]:
+    """The options of pairs with the parts that some arguments choose, such as `--lr`."""
+    actions = [action for pair in pairs for action in make_parser(pair, arguments)._actions]
+    return {option: action for action in actions for option in action.option_strings}
+
+
+def with_own_options(pairs: Sequence[Pair], arguments: list[str]) -> list[str]:
+    """Replace options of other libraries by those of redwood that mean exactly the same; see `own_names`.
+
+    Raises:
+        UsageError: If an option is then given twice.
+    """
+    if not any(same("option", name) for name in option_names(arguments)):  # most often: parsers take time
+        return arguments
+    some = _with_all_classes(pairs)
+    owners = owners_under(some)
+    taken = [f"--{name}" for name in option_names(arguments) if owners(name)]
+    own = own_names.with_own_options(arguments, [*_known_options(some, arguments), *taken])
+    refuse_repeated(own)
+    return own
 
 
 def owners_under(pairs: Iterable[Pair]) -> Callable[[str], list[str]]:

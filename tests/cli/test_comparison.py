@@ -127,7 +127,8 @@ def test_what_does_not_apply_is_left_out(tmp_path, capsys):
     ]
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == (
-        "left out: Joint targets CumulativeSetting and the settings below it; ContinualSetting is not one of them."
+        "left out: Joint targets CumulativeSetting (--setting cumulative) and the settings below it; ContinualSetting "
+        "is not one of them."
     )
     assert [line for line in lines if ", seed 0" in line] == [
         "cumulative / joint, seed 0",

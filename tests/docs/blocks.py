@@ -1,4 +1,4 @@
-"""The fenced blocks of the pages, and what the comments above them say.
+"""The fenced blocks of the pages, and what the comments above them say; commands in tables of redwood's, too.
 
 Comments in front of a block:
 
@@ -19,6 +19,7 @@ FENCE = re.compile(rf"({COMMENTS})^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.D
 NOT_RUN = re.compile(r"<!-- not run(?: where `([^`]*)`)?: (.*?) -->", re.DOTALL)
 BEFORE = re.compile(r"<!-- before:\n(.*?)-->", re.DOTALL)
 CLI = "python cli.py "
+IN_TABLE = re.compile(rf"`({CLI}[^`]*)`")
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,16 @@ def blocks(path: Path) -> list[Block]:
         before = "".join(BEFORE.findall(comments))
         line = text[: match.start(2)].count("\n") + 1
         found.append(Block(page, line, language, content, before, reasons.pop("", None), reasons))
+    return found + _commands_in_tables(page, text)
+
+
+def _commands_in_tables(page: str, text: str) -> list[Block]:
+    """A block for each command of the tables whose last column is `redwood`."""
+    found, header = [], ""
+    for number, row in enumerate(text.splitlines(), 1):
+        header = (header or row) if row.startswith("|") else ""
+        if header.endswith("| redwood |"):
+            found += [Block(page, number, "bash", command) for command in IN_TABLE.findall(row)]
     return found
 
 

@@ -1,0 +1,54 @@
+"""The table of words of other libraries: none of them is a word of redwood, and answers are one sentence."""
+
+import pytest
+
+from redwood.core.errors import UnknownNameError, nearest
+from redwood.core.peer_words import TABLE, answer, plain, same
+from redwood.experiments.command_line.arguments import commands
+from redwood.methods.table import AGENT_PARTS, METHODS
+from redwood.settings.data.table import DATASETS
+from redwood.settings.table import SETTINGS
+
+OURS = {"method": METHODS | AGENT_PARTS, "setting": SETTINGS, "data set": DATASETS, "command": commands()}
+WORDS = [(kind, word) for kind, entries in TABLE.items() for words in entries for word in words.split()]
+
+
+def test_no_word_stands_twice_or_is_redwoods():
+    assert len({(kind, plain(word)) for kind, word in WORDS}) == len(WORDS) > 100
+    taken = [(kind, word) for kind, word in WORDS if kind in OURS and plain(word) in map(plain, OURS[kind])]
+    assert taken == []
+
+
+def test_each_answer_is_one_sentence():
+    for kind, word in WORDS:
+        text = answer(kind, word, whose="M")
+        assert text.endswith(".") and "{" not in text and ". " not in text, text
+        assert len(text.split()) <= 30, text
+
+
+def test_spelling_of_a_word_does_not_count():
+    assert {same("data set", word) for word in ("split_mnist", "seq-mnist", "SplitMNIST")} == {"mnist"}
+    assert same("method", "gem") is None, "the nearest method is not the same"
+
+
+def test_an_option_of_other_pairs_is_no_word_of_others():
+    assert answer("option", "lr", known=["--learning_rate"]) == "--lr is --learning_rate in redwood; write that."
+    assert answer("option", "lr", known=[]) is None
+    assert "which M does not have" in answer("option", "mem_size", known=[], whose="M")
+
+
+def test_an_error_answers_from_python_too():
+    answered = "--method naive is --method finetune in redwood; write that."
+    assert str(UnknownNameError("method", "naive", METHODS)) == answered
+    assert str(UnknownNameError("network", "naive", ["mlp"])).startswith("There is no network named 'naive'. Known")
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        *(("EWC", "ewc"), ("er-ace", "er_ace"), ("rehersal", "rehearsal"), ("finetuning", "finetune")),
+        *((name, None) for name in ("fdr", "lwm", "hal", "cope", "scr", "cwr_star", "elephant")),
+    ],
+)
+def test_a_suggestion_is_close_or_not_given(name, near):
+    assert nearest(name, METHODS) == near
