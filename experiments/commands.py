@@ -49,7 +49,7 @@ def run(argv: list[str]) -> bool:
 
     selected, reasons = pairs.select_pairs(chosen.setting, chosen.method, rest)
     if chosen.help:
-        print(options.pair_help(selected[0], rest))
+        print(options.pair_help(selected[0], rest, everything=chosen.help == "all"))
         return True
     own = options.with_own_options(selected, argv)
     if own != argv:
@@ -105,7 +105,7 @@ def sweep(argv: list[str]) -> bool:
 
     selected, _ = pairs.select_pairs(chosen.setting, chosen.method, rest)
     if chosen.help:
-        print(options.pair_help(selected[0], rest))
+        print(options.pair_help(selected[0], rest, everything=chosen.help == "all"))
         return True
     if len(selected) > 1:
         raise UsageError(f"sweep tries options of one pair, but {len(selected)} are chosen; name one --method.")

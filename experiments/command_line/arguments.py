@@ -176,7 +176,8 @@ def add_selection(parser: argparse.ArgumentParser, *, one_pair: bool = False) ->
     add("--preset", metavar="NAME", help="use the options of a published result; flags override them")
     add("--suite", metavar="NAME", help="read environments, budget and agent options from a suite: its name or a file")
     add("--trust", action="store_true", help="run code that a file of options names")
-    add("--help", "-h", action="store_true", help="show this help; with a setting and a method also their options")
+    told = "show this help; with a setting and a method the options that most users need, or all of them"
+    add("--help", "-h", nargs="?", choices=("all",), const=True, metavar="all", help=told)
 
 
 def selection_parser() -> argparse.ArgumentParser:
@@ -269,7 +270,7 @@ def refuse_repeated(arguments: Sequence[str]) -> None:
 
 _EXAMPLES = (
     ("--setting class_incremental --method rehearsal", ""),
-    ("--setting class_incremental --method rehearsal --help", "the options of this setting and method"),
+    ("--setting class_incremental --method rehearsal --help", "the options that most users of this pair need"),
     ("--setting all --method rehearsal,ewc,finetune", "one table, one picture"),
     ("--preset der_pp/cifar10-500", "a published result"),
     ("resume runs/2026...", "continue a stopped run"),

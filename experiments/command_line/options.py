@@ -37,6 +37,16 @@ from redwood.methods.base import Method
 from redwood.settings.base import Setting
 
 
+# The options that most users of a pair set first.
+_COMMON = frozenset(
+    [
+        *("setting", "method", "seeds", "config", "help"),
+        *("dataset", "stream", "nb_tasks", "passes", "batch_size", "env", "steps_per_task", "seed"),
+        *("model", "optimizer", "lr", "learning_rate", "buffer_size", "wandb", "run_dir"),
+    ]
+)
+
+
 @dataclass
 class Options:
     """The three objects that the options of a pair make."""
@@ -291,9 +301,30 @@ def parse_pairs(pairs: list[Pair], arguments: list[str]) -> list[Options | Redwo
     return parsed
 
 
-def pair_help(pair: Pair, arguments: Sequence[str] = ()) -> str:
-    """The help of a pair: what to run, and the options of setting, method, run and the chosen parts."""
-    return make_parser(pair, arguments).format_help()
+def pair_help(pair: Pair, arguments: Sequence[str] = (), *, everything: bool = True) -> str:
+    """The help of a pair: what to run, and the options of setting, method, run and the chosen parts.
+
+    Args:
+        pair: The pair.
+        arguments: Arguments that choose parts.
+        everything: Whether all options are shown. Else these are: the most common ones; those that the classes of the
+            setting and the method declare themselves; those of the parts that the arguments name.
+    """
+    parser, roots = parser_and_roots(pair, arguments)
+    if not everything:
+        given = given_texts(arguments)
+        named = [
+            part for root in roots for chosen in root.all() for name, part in chosen.parts.items() if name in given
+        ]
+        own = [inspect.get_annotations(cls) for cls in pair.load()] + [option_fields(part.cls) for part in named]
+        shown = _COMMON.union(given, *own)
+        left_out = [
+            action for action in parser._actions if action.dest not in shown and action.help != argparse.SUPPRESS
+        ]
+        for action in left_out:
+            action.help = argparse.SUPPRESS
+        parser.epilog = f"{len(left_out)} more options: --help all"
+    return parser.format_help()
 
 
 def refuse_taken(pair: Pair, names: Collection[str], command: str) -> None:

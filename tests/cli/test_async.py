@@ -66,7 +66,7 @@ def test_its_config_reproduces_a_run(run, tmp_path):
 
 
 def test_help(capsys):
-    assert main([*PAIR[:4], "--help"]) == 0
+    assert main([*PAIR[:4], "--help", "all"]) == 0
     text = capsys.readouterr().out
     assert "--async [bool], --asynchronous [bool]" in text
     assert "draw from the buffers of all workers, in the" in text

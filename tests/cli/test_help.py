@@ -125,7 +125,7 @@ class TestPair:
         "pair", [("class_incremental", "ewc"), ("continual", "rehearsal"), ("traditional", "random")]
     )
     def test_options_of_these_two_only(self, pair, capsys):
-        text = printed(capsys, "--setting", pair[0], "--method", pair[1], "--help")
+        text = printed(capsys, "--setting", pair[0], "--method", pair[1], "--help", "all")
         made = parse_options(Pair(*pair), [])
         owners = [made.setting, made.method, made.run]
         owners += [part for owner in owners for part in parts_of(owner)]
@@ -138,7 +138,7 @@ class TestPair:
         assert (offered | SELECTION) - shown <= {"transition", "version"}
 
     def test_help_and_default_of_each(self, capsys):
-        text = printed(capsys, "--setting", "class_incremental", "--method", "ewc", "--help")
+        text = printed(capsys, "--setting", "class_incremental", "--method", "ewc", "--help", "all")
         options = {name: " ".join(line.split()) for name, line in shown_options(text).items()}
         for name in options.keys() - SELECTION:
             assert text.count(f"\n  --{name} ") == 1
@@ -157,19 +157,30 @@ class TestPair:
 
     def test_it_stays_short(self, capsys):
         """A class has the options that nearly everybody sets; those of one choice belong to a part."""
-        text = printed(capsys, "--setting", "class_incremental", "--method", "rehearsal", "--help")
+        text = printed(capsys, "--setting", "class_incremental", "--method", "rehearsal", "--help", "all")
         assert len(shown_options(text)) <= 65 and text.count("\n") <= 160
         limits = {SupervisedSetting: 12, LightningMethod: 14, Run: 14}
         assert all(len(fields(cls)) <= most for cls, most in limits.items())
 
+    def test_first_the_options_that_most_users_need(self, capsys):
+        pair = ["--setting", "domain_incremental", "--method", "ewc"]
+        text = printed(capsys, *pair, "--stream", "rotated", "--help")
+        shown = shown_options(text).keys()
+        assert {"dataset", "nb_tasks", "lr", "ewc_lambda", "angles", "help"} <= shown
+        assert not {"imbalance_seed", "checkpoint_every", "launcher", "momentum"} & shown
+        assert text.count("\n") <= 65
+        everything = shown_options(printed(capsys, *pair, "--stream", "rotated", "--help", "all")).keys()
+        assert shown < everything
+        assert f"\n{len(everything - shown)} more options: --help all\n" in text
+
     def test_what_the_classes_say(self, capsys):
-        text = printed(capsys, "--setting", "class_incremental", "--method", "ewc", "--help")
+        text = printed(capsys, "--setting", "class_incremental", "--method", "ewc", "--help", "all")
         for cls in (get_method("ewc"), get_setting("class_incremental")):
             assert f"\n{cls.__name__}: {cls.__doc__[:20]}" in text
 
     def test_method_of_the_user(self, tmp_path, capsys):
         (tmp_path / "mine.py").write_text(METHOD_FILE)
-        text = printed(capsys, "--setting", "continual", "--method", f"{tmp_path / 'mine.py'}:Mine", "--help")
+        text = printed(capsys, "--setting", "continual", "--method", f"{tmp_path / 'mine.py'}:Mine", "--help", "all")
         options = {name: " ".join(line.split()) for name, line in shown_options(text).items()}
         assert options["share"] == "--share float 50% of the samples, not %(prog)s [0.5]"
         assert options["names"] == "--names str which ones"

@@ -206,7 +206,7 @@ class TestOnTheCommandLine:
     def test_what_a_setting_does_not_offer_is_not_in_its_help(self, capsys: pytest.CaptureFixture[str]) -> None:
         shown = {}
         for setting in ("class_incremental", "label_budget"):
-            assert main(["--setting", setting, "--method", "finetune", "--help"]) == 0
+            assert main(["--setting", setting, "--method", "finetune", "--help", "all"]) == 0
             shown[setting] = capsys.readouterr().out
         assert "--query_rule" in shown["label_budget"] and "--query_rule" not in shown["class_incremental"]
         assert "--nesterov" in shown["label_budget"] and "--betas" not in shown["label_budget"]
