@@ -36,7 +36,6 @@ from redwood.experiments.command_line.pairs import Pair
 from redwood.methods.base import Method
 from redwood.settings.base import Setting
 
-
 # The options that most users of a pair set first.
 _COMMON = frozenset(
     [
@@ -312,12 +311,11 @@ def pair_help(pair: Pair, arguments: Sequence[str] = (), *, everything: bool = T
     """
     parser, roots = parser_and_roots(pair, arguments)
     if not everything:
-        given = given_texts(arguments)
-        named = [
-            part for root in roots for chosen in root.all() for name, part in chosen.parts.items() if name in given
+        named = {*given_texts(arguments)}.union(*map(inspect.get_annotations, pair.load()))
+        parts = [
+            part for root in roots for chosen in root.all() for name, part in chosen.parts.items() if name in named
         ]
-        own = [inspect.get_annotations(cls) for cls in pair.load()] + [option_fields(part.cls) for part in named]
-        shown = _COMMON.union(given, *own)
+        shown = _COMMON.union(named, *(option_fields(part.cls) for part in parts))
         left_out = [
             action for action in parser._actions if action.dest not in shown and action.help != argparse.SUPPRESS
         ]
