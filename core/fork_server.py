@@ -76,7 +76,7 @@ class ForkServer(forkserver.ForkServer):
         with _signals_blocked(), _variables(self._environment | {_SOCKETS: util.get_temp_dir()}):
             super().ensure_running()
 
-    def start_process(self, target: Callable[..., object], args: tuple[Any, ...]) -> "Copy":
+    def start_process(self, target: Callable[..., object], args: tuple[object, ...]) -> "Copy":
         """Start a copy, once the server has imported; signals do not reach it before it calls `accept_signals`.
 
         Raises:
@@ -108,7 +108,7 @@ class ForkServer(forkserver.ForkServer):
 class Copy(ForkServerProcess):
     """A process that is a copy of a server, and may outlive it."""
 
-    def __init__(self, server: forkserver.ForkServer, target: Callable[..., object], args: tuple[Any, ...]) -> None:
+    def __init__(self, server: forkserver.ForkServer, target: Callable[..., object], args: tuple[object, ...]) -> None:
         super().__init__(target=target, args=args)
         self._server = server
 
@@ -123,7 +123,7 @@ class Copy(ForkServerProcess):
         return {name: value for name, value in vars(self).items() if name != "_server"}
 
     @override
-    def _Popen(self, process_obj: Any) -> "_Popen":  # type: ignore[override]
+    def _Popen(self, process_obj: object) -> "_Popen":  # type: ignore[override]
         return _Popen(process_obj, self._server)
 
 
