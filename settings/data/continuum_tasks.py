@@ -3,7 +3,8 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,6 +14,11 @@ from redwood.core.errors import DataError
 from redwood.settings.data.arrays import Samples
 from redwood.settings.data.download import reason
 from redwood.settings.data.folders import ImageFiles
+
+if TYPE_CHECKING:
+    from continuum.datasets import _ContinuumDataset
+    from continuum.scenarios import _BaseScenario
+    from continuum.tasks import BaseTaskSet
 
 _KINDS = ("IMAGE_ARRAY", "IMAGE_PATH", "TENSOR", "H5")
 
@@ -29,14 +35,14 @@ class ContinuumTask:
         steps: Its transformations besides `ToTensor`.
     """
 
-    task_set: Any
+    task_set: "BaseTaskSet"
     kind: str
-    x: Any
+    x: np.ndarray
     y: np.ndarray
     steps: list[Any]
 
 
-def read_tasks(name: str, scenario: Any) -> list[ContinuumTask]:
+def read_tasks(name: str, scenario: "_BaseScenario") -> list[ContinuumTask]:
     """Return the tasks of a continuum scenario.
 
     Raises:
@@ -75,12 +81,14 @@ def samples(name: str, *parts: list[ContinuumTask]) -> list[Samples]:
     return [_raw(name, part) for part in parts]
 
 
-def kind_of(data: Any) -> str:
+def kind_of(data: "_ContinuumDataset | BaseTaskSet") -> str:
     """Return the name of the `TaskType` of a continuum data set or task set."""
     return str(data.data_type.name)
 
 
-def refuse_traps(name: str, kind: str, x: Any, y: Any, boxes: Any) -> None:
+def refuse_traps(
+    name: str, kind: str, x: np.ndarray | Tensor, y: np.ndarray | Tensor, boxes: np.ndarray | None
+) -> None:
     """Refuse data that continuum silently spoils, or that is not for classification.
 
     Args:
@@ -104,14 +112,14 @@ def refuse_traps(name: str, kind: str, x: Any, y: Any, boxes: Any) -> None:
             f"Data set {name}: continuum crops the images of later tasks by the bounding boxes of other images; "
             "crop them beforehand and leave the boxes out."
         )
-    if kind == "IMAGE_ARRAY" and not _is_bytes(x):
+    if kind == "IMAGE_ARRAY" and isinstance(x, np.ndarray) and not _is_bytes(x):
         raise DataError(
             f"Data set {name}: continuum casts image arrays to uint8, which would spoil these {x.dtype} values "
             f"from {x.min()} to {x.max()}; scale them to 0..255 and cast them to uint8 first."
         )
 
 
-def channels_first(name: str, kind: str, x: Any) -> Tensor:
+def channels_first(name: str, kind: str, x: np.ndarray) -> Tensor:
     """Return raw samples as a tensor: images H x W or H x W x C as (N, C, H, W), anything else (N, ...) as it is."""
     if kind == "TENSOR" or (kind == "H5" and x.ndim == 2):
         return torch.as_tensor(x)
@@ -136,7 +144,7 @@ def natural_size(path: str) -> int:
     return width if width == height else 224
 
 
-def _read_task(name: str, task_set: Any, number: int) -> ContinuumTask:
+def _read_task(name: str, task_set: "BaseTaskSet", number: int) -> ContinuumTask:
     kind = kind_of(task_set)
     x, y, _ = task_set.get_raw_samples()
     if len(y):
@@ -200,11 +208,12 @@ def _square_size(steps: list[Any]) -> int | None:
     return int(size[0]) if isinstance(size, (list, tuple)) and len(size) == 2 and size[0] == size[1] else None
 
 
-def _transforms() -> Any:
+def _transforms() -> ModuleType:
     """`torchvision.transforms`, which takes seconds to import."""
     from torchvision import transforms
 
-    return transforms
+    module: ModuleType = transforms
+    return module
 
 
 def _is_bytes(x: np.ndarray) -> bool:

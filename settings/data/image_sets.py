@@ -203,7 +203,7 @@ def _download(key: str, data_dir: Path, needed: str, fetch: Callable[[Path], obj
         ) from error
 
 
-def _images(key: str, x: np.ndarray, y: Any, x_test: np.ndarray, y_test: Any) -> Dataset:
+def _images(key: str, x: np.ndarray, y: object, x_test: np.ndarray, y_test: object) -> Dataset:
     """Make a data set of uint8 images (N, C, H, W) and their labels."""
     pixels, pixels_test = (torch.from_numpy(np.ascontiguousarray(images)) for images in (x, x_test))
     return Dataset(key, pixels, torch.as_tensor(y).long(), pixels_test, torch.as_tensor(y_test).long(), max_value=255)

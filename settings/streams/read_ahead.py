@@ -269,7 +269,7 @@ class _DecodingWorkers:
         self._batches._shutdown_workers()
 
 
-def _as_it_is(x: Any) -> Any:
+def _as_it_is(x: object) -> Any:
     return x
 
 
