@@ -139,7 +139,7 @@ def describe_tasks(figure: Figure, results: Results) -> None:
     figure.supxlabel("\n".join(lines), x=0.02, ha="left", fontsize=8, color=_GREY)
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, int | float) else title_name(str(value))
 
 

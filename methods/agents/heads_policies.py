@@ -199,7 +199,7 @@ _AFTER_CONVOLUTIONS: dict[str, list[int]] = {"A2C": [], "PPO": [], "DQN": [], "S
 
 
 def heads_options(
-    algorithm_name: str, task_input: OneHotTask, policy: str, kwargs: Mapping[str, Any]
+    algorithm_name: str, task_input: OneHotTask, policy: str, kwargs: Mapping[str, object]
 ) -> dict[str, Any]:
     """Return `policy` and `policy_kwargs` of the library for networks with a head for each task.
 

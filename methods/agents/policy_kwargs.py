@@ -96,7 +96,7 @@ def _plain(value: object) -> object:
     return value
 
 
-def as_text(plain: Mapping[str, Any]) -> str:
+def as_text(plain: Mapping[str, object]) -> str:
     """Return the text that `read_policy_kwargs` reads as the same mapping."""
     return json.dumps(plain) if plain else ""
 

@@ -29,7 +29,7 @@ class ReplayPart(OffPolicyAgent):
 
     replaces: ClassVar[bool] = False
 
-    def __init_subclass__(cls, **options: Any) -> None:
+    def __init_subclass__(cls, **options: object) -> None:
         """Refuse to be joined to an agent without a replay memory, or to a second memory."""
         super().__init_subclass__(**options)
         if issubclass(cls, OnPolicyAgent):

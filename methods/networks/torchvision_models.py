@@ -1,7 +1,6 @@
 """The classification models of torchvision, by their torchvision names; weights come from a file alone."""
 
 from collections import OrderedDict
-from typing import Any
 
 from gymnasium.spaces import Box
 from torch import nn
@@ -52,7 +51,7 @@ def torchvision_model(
     from torchvision import models
 
     channels = colour_channels(name, observation_space)
-    options: dict[str, Any] = {"aux_logits": False, "init_weights": True} if name in _TWO_HEADS else {}
+    options: dict[str, object] = {"aux_logits": False, "init_weights": True} if name in _TWO_HEADS else {}
     parts: OrderedDict[str, nn.Module] = OrderedDict(scale=Scale(observation_space))
     if published is not None:
         configuration = torchvision_input(name)
