@@ -85,7 +85,7 @@ def _declarations(module: str) -> dict[str, str]:
 
 @functools.cache
 def _content() -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
+    content: dict[str, object] = json.loads(FILE.read_text(encoding="utf-8"))
     return content
 
 

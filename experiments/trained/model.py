@@ -266,7 +266,7 @@ def load(
     device: str = "auto",
     trust: bool = False,
     phase: int | None = None,
-    **given: Any,
+    **given: object,
 ) -> TrainedModel:
     """The method that a run has trained, in the state after its last phase that is over.
 
