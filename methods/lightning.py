@@ -277,7 +277,7 @@ class LightningMethod(Method):
         self.module.restore_random_state()
         if self.optimizer_state == "keep":
             self.kept = trainer.optimizers[0].state_dict()
-        self.module.trainer = None  # type: ignore[assignment]
+        self.module.trainer = None
         self.network.to(self.device)
         self.after_training(trainer.global_step)
 

@@ -83,10 +83,10 @@ def fit_bias(scores: Tensor, y: Tensor, new: Tensor) -> tuple[float, float]:
         corrected = torch.where(new, (1 + moved[0]) * scores + moved[1], scores)
         losses = F.cross_entropy(corrected, y, reduction="none")
         loss = ((weights * losses).sum() + moved.square().sum() / 2) / len(y)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return loss
 
-    optimizer.step(objective)  # type: ignore[no-untyped-call]
+    optimizer.step(objective)
     alpha, beta = (moved.detach() + torch.tensor([1.0, 0.0])).tolist()
     return alpha, beta
 

@@ -60,7 +60,7 @@ class OptimizerPart(Part):
         trial = nn.Parameter(torch.ones(2, 2))
         trial.grad = torch.ones(2, 2)
         try:
-            self.make([{"params": [trial]}], lr=0.1).step()  # type: ignore[no-untyped-call]
+            self.make([{"params": [trial]}], lr=0.1).step()
         except (ValueError, TypeError, RuntimeError, ArithmeticError, LookupError) as error:
             given = " ".join(f"--{name} {value}" for name, value in self.arguments().items())
             raise InvalidOptionError(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from redwood.core.errors import DataError
@@ -134,8 +135,6 @@ def channels_first(name: str, kind: str, x: np.ndarray) -> Tensor:
 
 def natural_size(path: str) -> int:
     """Return the side of the image in a file if it is square, 224 for any other."""
-    from PIL import Image
-
     try:
         with Image.open(path) as image:
             width, height = image.size

@@ -3,10 +3,11 @@
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
+from PIL.Image import Image
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
@@ -16,9 +17,6 @@ from redwood.settings.data.arrays import Samples, samples_of, targets_of
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.holdout import hold_out_rows
 from redwood.settings.data.images import DecodedImages, in_memory
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 
 def from_torch(name: str, parts: Sequence[Any], seed: int, image_size: int) -> Dataset:
@@ -124,8 +122,8 @@ class _ImageReader:
     def __init__(self, source: object) -> None:
         self._source = source
 
-    def __call__(self, rows: list[int]) -> list["Image"]:
-        return [cast("Image", read(self._source, row)[0]) for row in rows]
+    def __call__(self, rows: list[int]) -> list[Image]:
+        return [cast(Image, read(self._source, row)[0]) for row in rows]
 
 
 def read(source: Any, row: int) -> tuple[object, object]:
