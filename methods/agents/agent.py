@@ -176,15 +176,14 @@ class Agent(Method):
 
     def _build_algorithm(self, setting: ContinualRLSetting) -> "Algorithm":
         try:
-            from redwood.methods.agents.state import AlgorithmState
-            from redwood.methods.agents.vec_env import spaces_only
+            from redwood.methods.agents import state, vec_env
         except ModuleNotFoundError as missing:
             raise RedwoodError(
                 f"{self.reference()} needs the package {missing.name}, which is not installed; "
                 "pip install 'redwood[rl]'."
             ) from missing
         self.input = choose_task_input(self.task_input, setting, setting.num_tasks)
-        env = spaces_only(self.observation_space, setting.action_space, self.n_envs)
+        env = vec_env.spaces_only(self.observation_space, setting.action_space, self.n_envs)
         options = self.algorithm_options()
         make: Callable[..., Algorithm] = self.algorithm_class()
         try:
@@ -202,7 +201,7 @@ class Agent(Method):
             ) from error
         algorithm.env = None
         self._head_parameters = head_parameters(algorithm.policy)
-        self.add_state("algorithm_state", AlgorithmState(algorithm), buffer=True)
+        self.add_state("algorithm_state", state.AlgorithmState(algorithm), buffer=True)
         return algorithm
 
     @property
