@@ -167,7 +167,7 @@ class Kind:
             raise InvalidOptionError(f"--{self.option} {text} has no option {min(unknown)}; leave it out.")
         return part(**self.told(text), **options) if kept is None else replace(kept, **options)
 
-    def told(self, text: str) -> Mapping[str, Any]:
+    def told(self, text: str) -> Mapping[str, object]:
         """Return the arguments that a part gets from the text that chose it; by default none.
 
         A kind whose names have no end passes on the text itself.
@@ -360,7 +360,7 @@ def options_from(
         names: Other names for some parameters: options that can be there together need different ones.
         texts: Help of parameters by name.
     """
-    made: list[object] = []
+    made: list[Any] = []
     for name, parameter in inspect.signature(function).parameters.items():
         kind = None if name in left_out else _plain_type(parameter)
         if kind is not None:
@@ -370,7 +370,7 @@ def options_from(
     return made
 
 
-def reduced(part: Part, made: type[Part], remade: tuple[object, ...]) -> tuple[Any, ...]:
+def reduced(part: Part, made: type[Part], remade: tuple[object, ...]) -> tuple[object, ...]:
     """Return the value of `__reduce__` for a part whose class was made by a function: pickle does not find the class.
 
     Args:
