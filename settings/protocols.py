@@ -67,7 +67,7 @@ class Learner(Options, Protocol):
     def grow_state(self, saved: State, smaller: Any) -> State:
         """The state of a method with fewer outputs, in the form of this one."""
 
-    def costs(self) -> dict[str, Any]:
+    def costs(self) -> State:
         """`training_flops`, `parameters` and `buffer_bytes` of this worker so far; `flops` by use, if it knows them."""
 
 

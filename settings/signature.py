@@ -87,7 +87,7 @@ def _is_known(value: object) -> bool:
     return value is None or isinstance(value, bool | int | float | str | Box | Discrete | MultiBinary)
 
 
-def _encoded(value: object) -> Any:
+def _encoded(value: object) -> object:
     if isinstance(value, Box):
         low, high = _bound(value.low), _bound(value.high)
         return {_KIND: "Box", "low": low, "high": high, "shape": list(value.shape), "dtype": str(value.dtype)}
@@ -106,7 +106,7 @@ def _bound(values: np.ndarray) -> Tensor:
     return torch.from_numpy(np.array(values.reshape(-1)[0] if same else values))
 
 
-def _decoded(value: Any) -> Any:
+def _decoded(value: Any) -> object:
     if isinstance(value, list):
         return [_decoded(part) for part in value]
     if not isinstance(value, dict):
