@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby, zip_longest
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.text import Text as Line
@@ -208,7 +208,7 @@ def _effects(a: State, b: State) -> Iterator[Difference]:
         yield Difference(f"entries {', '.join(names)} of {RESULTS}", ("", ""), "at the end")
 
 
-def _matrices(a: State, b: State) -> tuple[str, tuple[list[Any], list[Any]]]:
+def _matrices(a: State, b: State) -> tuple[str, tuple[list[object], list[object]]]:
     """The matrix of scores of both runs, and its name."""
     names = (name for name in (*a, *b) if name.endswith("_matrix") and not name.startswith("validation"))
     key = next(names, "")

@@ -242,7 +242,7 @@ class LightningMethod(Method):
         """True if the loss of a batch may leave out some parameters; workers then look for them in each step."""
         return False
 
-    def parameter_groups(self) -> list[dict[str, Any]]:
+    def parameter_groups(self) -> list[dict[str, object]]:
         """Return the optimizer's groups of parameters; a group may have its own `lr` and `weight_decay`."""
         return [{"params": [p for p in self.network.parameters() if p.requires_grad]}]
 

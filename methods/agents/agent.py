@@ -21,6 +21,7 @@ from redwood.core.child_processes import check_processes
 from redwood.core.errors import InvalidOptionError, RedwoodError, is_raised_in, reason_of
 from redwood.core.registry import reference_of
 from redwood.core.seeding import derive_seed, generator
+from redwood.core.state import State
 from redwood.core.workers import rank, sum_over_workers, world_size
 from redwood.methods.agents.options import (
     POLICIES,
@@ -135,13 +136,13 @@ class Agent(Method):
         algorithm: type[Algorithm] = getattr(stable_baselines3, cls.algorithm_name)
         return algorithm
 
-    def algorithm_options(self) -> dict[str, Any]:
+    def algorithm_options(self) -> dict[str, object]:
         """Return the arguments of the library's class: every field of the agent that is also a parameter of it."""
         known = inspect.signature(self.algorithm_class()).parameters
         options = {f.name: getattr(self, f.name) for f in fields(self) if f.name in known}
         return options | self._network_options()
 
-    def _network_options(self) -> dict[str, Any]:
+    def _network_options(self) -> dict[str, object]:
         """Return `policy` and `policy_kwargs` of the library."""
         policy, kwargs = choose_policy(self.policy, self.observation_space), read_policy_kwargs(self.policy_kwargs)
         if kwargs:
@@ -380,7 +381,7 @@ class Agent(Method):
         return super().never_acted()
 
     @override
-    def costs(self) -> dict[str, Any]:
+    def costs(self) -> State:
         return super().costs() | {
             "training_flops": self.flops.total(),
             "parameters": sum(p.numel() for p in self.named_parameters().values()),

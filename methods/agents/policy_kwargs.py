@@ -49,7 +49,7 @@ KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
-def read_policy_kwargs(given: object) -> dict[str, Any]:
+def read_policy_kwargs(given: object) -> dict[str, object]:
     """Read the option: a mapping, or its text in YAML or JSON.
 
     Returns:
@@ -101,7 +101,7 @@ def as_text(plain: Mapping[str, object]) -> str:
     return json.dumps(plain) if plain else ""
 
 
-def library_policy_kwargs(plain: Mapping[str, Any], known: Sequence[str], parts: Sequence[str]) -> dict[str, Any]:
+def library_policy_kwargs(plain: Mapping[str, Any], known: Sequence[str], parts: Sequence[str]) -> dict[str, object]:
     """Return the library's `policy_kwargs`.
 
     Args:

@@ -202,7 +202,7 @@ class _Models(Kind):
         return GivenNetwork(value) if isinstance(value, nn.Module) else super().make(value, usual)
 
     @override
-    def told(self, text: str) -> Mapping[str, Any]:
+    def told(self, text: str) -> Mapping[str, object]:
         return {"name": text} if issubclass(self.find(text), Network) else {}
 
 

@@ -58,7 +58,7 @@ class BufferComponent(Part):
                 f"{maker.__name__} cannot take the fields of {own} ({error}); let these be its arguments."
             ) from error
 
-    def _arguments(self) -> dict[str, Any]:
+    def _arguments(self) -> dict[str, object]:
         return {self.argument_names.get(f.name, f.name): getattr(self, f.name) for f in fields(self)}
 
     def make(self) -> Any:
