@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from redwood.engine import terminal as terminal
     from redwood.experiments import diff as diff
-    from redwood.experiments import listing as listing
     from redwood.experiments import hooks_view as hooks_view
     from redwood.experiments import presets as presets
     from redwood.experiments import reporting as reporting
@@ -41,7 +40,6 @@ _MODULES = {
     "diff": "redwood.experiments.diff",
     "export": "redwood.experiments.trained.export",
     "extend": "redwood.experiments.trained.extend",
-    "listing": "redwood.experiments.listing",
     "hooks_view": "redwood.experiments.hooks_view",
     "options": "redwood.experiments.command_line.options",
     "pairs": "redwood.experiments.command_line.pairs",

@@ -8,7 +8,6 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from redwood import experiments
 from redwood.engine.terminal import Terminal
 from redwood.experiments.stored_tree import SettingRecord, stored_tree
 from redwood.methods.table import AGENT_PARTS, METHODS, known_methods
@@ -20,7 +19,8 @@ def print_settings(as_json: bool, setting: str | None = None) -> None:
     if known is not None:
         records = list(known.values())
     else:
-        listing = experiments.listing
+        from redwood.experiments import listing
+
         records = listing.describe_settings() if setting is None else [listing.describe_setting(setting)]
         texts = {} if setting is None else listing.declared_texts(setting)
     if as_json:

@@ -136,7 +136,7 @@ def _value(node: ast.expr, written: str) -> object:
 
 
 def _transform_class(name: str) -> type[Any]:
-    v2 = torchvision_transforms()
+    v2 = torchvision_transforms().v2
     found = getattr(v2, name, None)
     if isinstance(found, type) and issubclass(found, v2.Transform) and found is not v2.Transform:
         return found

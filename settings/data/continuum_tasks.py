@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from redwood.core.errors import DataError
 from redwood.settings.data.arrays import Samples
 from redwood.settings.data.download import reason
 from redwood.settings.data.folders import ImageFiles
+from redwood.settings.data.transforms import torchvision_transforms
 
 if TYPE_CHECKING:
     from continuum.datasets import _ContinuumDataset
@@ -153,7 +153,7 @@ def _read_task(name: str, task_set: "BaseTaskSet", number: int) -> ContinuumTask
         y = np.array([transform(label) for label in y])
     transform = task_set.trsf[number] if isinstance(task_set.trsf, list) else task_set.trsf
     steps = [] if transform is None else getattr(transform, "transforms", [transform])
-    steps = [step for step in steps if type(step) is not _transforms().ToTensor]
+    steps = [step for step in steps if type(step) is not torchvision_transforms().ToTensor]
     if steps and (kind == "TENSOR" or (kind == "H5" and x.ndim == 2)):
         raise DataError(
             f"Data set {name}: continuum ignores the transformations of tensors (data_type=TaskType.TENSOR) and of "
@@ -200,19 +200,11 @@ def _square_size(steps: list[Any]) -> int | None:
     """The size S if `steps` only resize to S x S, which `ImageFiles` can do; 0 without steps, else None."""
     if not steps:
         return 0
-    bilinear = _transforms().InterpolationMode.BILINEAR
-    if len(steps) > 1 or type(steps[0]) is not _transforms().Resize or steps[0].interpolation != bilinear:
+    bilinear = torchvision_transforms().InterpolationMode.BILINEAR
+    if len(steps) > 1 or type(steps[0]) is not torchvision_transforms().Resize or steps[0].interpolation != bilinear:
         return None
     size = steps[0].size
     return int(size[0]) if isinstance(size, (list, tuple)) and len(size) == 2 and size[0] == size[1] else None
-
-
-def _transforms() -> ModuleType:
-    """`torchvision.transforms`, which takes seconds to import."""
-    from torchvision import transforms
-
-    module: ModuleType = transforms
-    return module
 
 
 def _is_bytes(x: np.ndarray) -> bool:

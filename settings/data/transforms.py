@@ -30,10 +30,10 @@ class Permutation:
 
 
 def torchvision_transforms() -> ModuleType:
-    """`torchvision.transforms.v2`, which takes seconds to import."""
-    from torchvision.transforms import v2
+    """`torchvision.transforms`, with its `v2`; it takes seconds to import."""
+    import torchvision.transforms.v2
 
-    module: ModuleType = v2
+    module: ModuleType = torchvision.transforms
     return module
 
 
@@ -50,7 +50,7 @@ class Rotation:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Rotate images (B, C, H, W) counter-clockwise about their centre, with bilinear interpolation."""
-        v2 = torchvision_transforms()
+        v2 = torchvision_transforms().v2
         rotated: Tensor = v2.functional.rotate(x, self.degrees, interpolation=v2.InterpolationMode.BILINEAR)
         return rotated
 
