@@ -331,11 +331,10 @@ def show(argv: list[str]) -> None:
         experiments.hooks_view.print_hooks(given.hooks)
     elif given.presets:
         experiments.presets.print_presets(given.json)
+    elif given.methods:
+        experiments.tree_view.print_methods(given.json)
     else:
-        if given.methods:
-            experiments.tree_view.print_methods(given.json)
-        else:
-            experiments.tree_view.print_settings(given.json, given.setting)
+        experiments.tree_view.print_settings(given.json, given.setting)
 
 
 def of_branch(word: str, argv: list[str]) -> bool | None:
