@@ -88,7 +88,7 @@ class _RegisteredMap(mmap.mmap):
         Raises:
             OSError: If the system does not allow it.
         """
-        cudart: Any = torch.cuda.cudart()  # type: ignore[no-untyped-call]
+        cudart: Any = torch.cuda.cudart()
         if int(code := cudart.cudaHostRegister(address, len(self), 0)):
             raise OSError(f"the CUDA error {code}")
         self._address, self._unregister = address, cudart.cudaHostUnregister

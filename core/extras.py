@@ -1,12 +1,12 @@
 """Packages that only an extra of redwood installs."""
 
 from importlib import import_module
-from typing import Any
+from types import ModuleType
 
 from redwood.core.errors import RedwoodError
 
 
-def load_extra(module: str, extra: str, user: str) -> Any:
+def load_extra(module: str, extra: str, user: str) -> ModuleType:
     """Import a package that an extra of redwood installs.
 
     Args:

@@ -12,12 +12,12 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from multiprocessing import forkserver, get_all_start_methods, popen_forkserver, reduction, spawn, util
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerProcess, set_spawning_popen
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
 
 from typing_extensions import override
 
@@ -59,6 +59,11 @@ class ForkServer(forkserver.ForkServer):
     A server that is killed is started anew for the next copy, in the same way.
     """
 
+    # Of the class above.
+    _lock: AbstractContextManager[object]
+    _forkserver_pid: int | None
+    _stop_unlocked: Callable[[], None]
+
     def __init__(self, preload: Sequence[str], environment: Mapping[str, str]) -> None:
         """Start nothing yet.
 
@@ -76,7 +81,7 @@ class ForkServer(forkserver.ForkServer):
         with _signals_blocked(), _variables(self._environment | {_SOCKETS: util.get_temp_dir()}):
             super().ensure_running()
 
-    def start_process(self, target: Callable[..., object], args: tuple[Any, ...]) -> "Copy":
+    def start_process(self, target: Callable[..., object], args: tuple[object, ...]) -> "Copy":
         """Start a copy, once the server has imported; signals do not reach it before it calls `accept_signals`.
 
         Raises:
@@ -97,45 +102,48 @@ class ForkServer(forkserver.ForkServer):
 
     def stop(self) -> None:
         """End the server; copies that are left go on without it."""
-        with self._lock:  # type: ignore[attr-defined]
-            number: int | None = self._forkserver_pid  # type: ignore[attr-defined]
+        with self._lock:
+            number = self._forkserver_pid
             if number is not None:
                 # Without this, it would wait for all processes that hold its pipe, such as those that copies started.
                 os.kill(number, signal.SIGKILL)
-                self._stop_unlocked()  # type: ignore[attr-defined]
+                self._stop_unlocked()
 
 
 class Copy(ForkServerProcess):
     """A process that is a copy of a server, and may outlive it."""
 
-    def __init__(self, server: forkserver.ForkServer, target: Callable[..., object], args: tuple[Any, ...]) -> None:
+    _popen: "_Popen"  # once it has started
+
+    def __init__(self, server: forkserver.ForkServer, target: Callable[..., object], args: tuple[object, ...]) -> None:
         super().__init__(target=target, args=args)
         self._server = server
 
     @property
     def is_orphan(self) -> bool:
         """True if the server is known to have ended first. Then `exitcode` and `sentinel` say nothing."""
-        popen: _Popen = self._popen  # type: ignore[attr-defined]
-        return popen.is_orphan
+        return self._popen.is_orphan
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         """Return the attributes that the process itself gets: all but the server."""
         return {name: value for name, value in vars(self).items() if name != "_server"}
 
     @override
-    def _Popen(self, process_obj: Any) -> "_Popen":  # type: ignore[override]
+    def _Popen(self, process_obj: BaseProcess) -> "_Popen":  # type: ignore[override]
         return _Popen(process_obj, self._server)
 
 
 class _Popen(popen_forkserver.Popen):
     """Asks the system whether a process lives, if its server is lost."""
 
-    def __init__(self, process_obj: Any, server: forkserver.ForkServer) -> None:
+    _fds: list[int]  # of the class above
+
+    def __init__(self, process_obj: BaseProcess, server: forkserver.ForkServer) -> None:
         self._server = server
         self.is_orphan = False
         super().__init__(process_obj)
 
-    def _launch(self, process_obj: Any) -> None:
+    def _launch(self, process_obj: BaseProcess) -> None:
         """As in the class above, which knows only the server of multiprocessing."""
         data = io.BytesIO()
         set_spawning_popen(self)
@@ -144,7 +152,7 @@ class _Popen(popen_forkserver.Popen):
             reduction.dump(process_obj, data)
         finally:
             set_spawning_popen(None)
-        self.sentinel, writer = self._server.connect_to_new_process(self._fds)  # type: ignore[attr-defined]
+        self.sentinel, writer = self._server.connect_to_new_process(self._fds)
         # The process sees by the other end that this one has ended.
         self.finalizer = util.Finalize(self, _close, (os.dup(writer), self.sentinel))
         with open(writer, "wb") as file:

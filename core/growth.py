@@ -25,7 +25,7 @@ SizesByName = Mapping[str, Sizes]
 class Growing(Protocol):
     """An object that knows how its own state grows."""
 
-    def grow_state(self, saved: Any, smaller: Any) -> Any:
+    def grow_state(self, saved: object, smaller: object) -> Any:
         """The state `saved` of an object like `smaller`, in the form of this one."""
 
 
@@ -86,12 +86,12 @@ def grow_optimizer(larger: Sequence[Mapping[str, Any]], smaller: Sequence[Mappin
     return {**saved, "state": state}
 
 
-def _sized(value: Any, size: Sizes) -> Any:
+def _sized(value: object, size: Sizes) -> object:
     """Return a value of the optimizer's state, padded if it has the parameter's shape."""
     return padded(value, size.after) if isinstance(value, Tensor) and tuple(value.shape) == size.before else value
 
 
-def _grown(larger: Any, smaller: Any, saved: Any, sizes: SizesByName, name: str) -> Any:
+def _grown(larger: object, smaller: object, saved: object, sizes: SizesByName, name: str) -> object:
     if isinstance(saved, Tensor):
         if isinstance(larger, Tensor) and isinstance(smaller, Tensor) and larger.dim() == saved.dim():
             return _extended(larger, smaller, saved)
@@ -107,7 +107,7 @@ def _grown(larger: Any, smaller: Any, saved: Any, sizes: SizesByName, name: str)
     return saved
 
 
-def _entry(state: Any, key: Any) -> Any:
+def _entry(state: object, key: object) -> object:
     return state.get(key) if isinstance(state, Mapping) else None
 
 

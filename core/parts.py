@@ -1,6 +1,6 @@
 """Parts: dataclasses with options of their own. A setting, a method or a run has one part of a kind, chosen by name.
 
-A field that holds a part is declared by its kind: `stream: Any = STREAMS.chosen("auto")`. From Python its value is a
+A field that holds a part is declared by its kind: `stream: Choice = STREAMS.chosen("auto")`. From Python its value is a
 name or a part, `stream="rotated"` or `stream=Rotated(angles=[0.0, 30.0])`; on the command line it is
 `--stream rotated --angles 0 30`. A part that is not chosen has no options. A package adds a part by an entry point of
 the kind's group, or by `register`.
@@ -13,13 +13,15 @@ from abc import ABCMeta
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from itertools import product
-from typing import Any, TypeGuard, TypeVar, get_args
+from typing import Any, TypeAlias, TypeGuard, TypeVar, get_args
 from weakref import WeakKeyDictionary
 
 from redwood.core.checks import Options, check_types
 from redwood.core.errors import InvalidOptionError, PinnedOptionError, nearest
 from redwood.core.registry import known_names, look_up, names_code, reference_of
 
+# A field that holds a part: a user gives a name, a description or a part; the made object has a part of its kind.
+Choice: TypeAlias = Any
 KIND = "kind of parts"  # in the metadata of a field
 _PLAIN = (bool, float, int, str)
 _P = TypeVar("_P", bound="type[Part]")
@@ -28,7 +30,7 @@ _P = TypeVar("_P", bound="type[Part]")
 class Sealing(ABCMeta):
     """Seals an object after all `__post_init__` have filled in and checked its options."""
 
-    def __call__(cls, *args: Any, **options: Any) -> Any:
+    def __call__(cls, *args: object, **options: object) -> Any:
         """Make the object, and seal it."""
         made = super().__call__(*args, **options)
         vars(made)["_is_sealed"] = True
@@ -156,7 +158,7 @@ class Kind:
             f"{value!r} was given."
         )
 
-    def make_with(self, text: str, options: Mapping[str, Any], usual: Part | None = None) -> Part:
+    def make_with(self, text: str, options: Mapping[str, object], usual: Part | None = None) -> Part:
         """The part that a text chooses, with some options; see `make`, and `find` for the errors."""
         kept = usual if usual is not None and self.text_of(usual) == text else None
         part = self.find(text) if kept is None else type(kept)
@@ -165,7 +167,7 @@ class Kind:
             raise InvalidOptionError(f"--{self.option} {text} has no option {min(unknown)}; leave it out.")
         return part(**self.told(text), **options) if kept is None else replace(kept, **options)
 
-    def told(self, text: str) -> Mapping[str, Any]:
+    def told(self, text: str) -> Mapping[str, object]:
         """Return the arguments that a part gets from the text that chose it; by default none.
 
         A kind whose names have no end passes on the text itself.
@@ -183,7 +185,7 @@ class Kind:
                 return name
         return reference_of(part, known_names(self.option, {}, self.group))
 
-    def chosen(self, default: str | Part) -> Any:
+    def chosen(self, default: str | Part) -> Choice:
         """A field that holds a part of this kind."""
         if isinstance(default, str):
             return field(default=default, metadata={KIND: self})
@@ -317,7 +319,7 @@ def describe(owner: Options, plain: Callable[[object], object]) -> dict[str, obj
     }
 
 
-def flat(described: Mapping[str, Any], given: Mapping[str, str] | None = None) -> dict[str, Any]:
+def flat(described: Mapping[str, object], given: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Return the result of `describe` with the options of parts beside those of their owner, as on the command line.
 
     Args:
@@ -328,9 +330,9 @@ def flat(described: Mapping[str, Any], given: Mapping[str, str] | None = None) -
     Raises:
         InvalidOptionError: If an option stands beside a part and in it.
     """
-    options: dict[str, Any] = {}
+    options: dict[str, object] = {}
     for name, value in described.items():
-        own: dict[str, Any] = {} if given is not None and name in given else {name: value}
+        own: dict[str, object] = {} if given is not None and name in given else {name: value}
         if is_described_part(value):
             ((text, its),) = value.items()
             if own or (given is not None and given[name] == text):
@@ -348,7 +350,7 @@ def is_described_part(value: object) -> TypeGuard[Mapping[Any, Mapping[str, Any]
 
 
 def options_from(
-    function: Callable[..., Any], left_out: Collection[str], names: Mapping[str, str], texts: Mapping[str, str]
+    function: Callable[..., object], left_out: Collection[str], names: Mapping[str, str], texts: Mapping[str, str]
 ) -> list[Any]:
     """Fields for `dataclasses.make_dataclass`, from the parameters of a library's function or class.
 
@@ -368,7 +370,7 @@ def options_from(
     return made
 
 
-def reduced(part: Part, made: type[Part], remade: tuple[Any, ...]) -> tuple[Any, ...]:
+def reduced(part: Part, made: type[Part], remade: tuple[object, ...]) -> tuple[object, ...]:
     """Return the value of `__reduce__` for a part whose class was made by a function: pickle does not find the class.
 
     Args:

@@ -4,11 +4,15 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 from torch import Tensor
 from typing_extensions import override
 
 from redwood.core.errors import DataError
+
+# An object of a JSON or YAML file: plain values by name, of which `check` makes sure before they are used.
+Json: TypeAlias = dict[str, Any]
 
 
 class Spec:

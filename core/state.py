@@ -22,7 +22,7 @@ class Component(Protocol):
     def state_dict(self) -> Any:
         """The state."""
 
-    def load_state_dict(self, state: Any) -> Any:
+    def load_state_dict(self, state: object) -> Any:
         """Load, in place, the state of an object of the same kind, as `state_dict` returned it."""
 
 
@@ -75,7 +75,7 @@ class Stateful:
         return sum(count_bytes(getattr(self, name)) for name, is_buffer in self._states.items() if is_buffer)
 
 
-def copy_state(value: Any) -> Any:
+def copy_state(value: object) -> Any:
     """The state of `value` for a checkpoint; later changes of `value` do not change it.
 
     Tensors are copied to the CPU, those of modules and optimizers too. Another component decides itself.
@@ -93,7 +93,7 @@ def copy_state(value: Any) -> Any:
     return value
 
 
-def load_state(current: Any, saved: Any, device: torch.device) -> Any:
+def load_state(current: object, saved: object, device: torch.device) -> Any:
     """The value that continues from a state.
 
     Args:
@@ -123,7 +123,7 @@ def load_state(current: Any, saved: Any, device: torch.device) -> Any:
     return saved
 
 
-def count_bytes(value: Any) -> int:
+def count_bytes(value: object) -> int:
     """Bytes of all tensors in `value`; a component may count its own as `nbytes`."""
     if isinstance(value, nn.Module):
         return count_bytes([*value.parameters(), *value.buffers()])

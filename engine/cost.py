@@ -5,10 +5,10 @@ import resource
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from redwood.core.schema import Json
 from redwood.core.workers import gather_objects, sum_over_workers
 from redwood.settings.protocols import Learner
 from redwood.settings.scores.cost import USES, Cost
@@ -67,7 +67,7 @@ def flops_so_far(method: Learner, validation: float) -> dict[str, float]:
     return dict(zip(USES, so_far.tolist(), strict=True))
 
 
-def rehearsal_cost(workers: Sequence[Mapping[str, Any] | None]) -> dict[str, Any] | None:
+def rehearsal_cost(workers: Sequence[Json | None]) -> Json | None:
     """Combine the rehearsal costs of all workers.
 
     Args:

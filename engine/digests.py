@@ -10,12 +10,12 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from redwood.core.digest import as_text, digest
 from redwood.core.files import plain
+from redwood.core.schema import Json
 from redwood.core.state import State
 from redwood.core.workers import gather_objects, world_size
 from redwood.settings.protocols import AnyPhase
@@ -39,7 +39,7 @@ def start_sitting(reproduction: State, device: torch.device, next_phase: int, da
         sittings.append({"from_phase": next_phase, "environment": found})
 
 
-def environment(device: torch.device) -> dict[str, Any]:
+def environment(device: torch.device) -> Json:
     """The versions, the checkout and the hardware that the numbers of a run may depend on."""
     commit, state = checkout()
     return {

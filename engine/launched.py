@@ -7,10 +7,9 @@ def launched_processes() -> int:
     """Return the number of processes that torchrun or SLURM started, this one included; 1 if neither did."""
     if not {"TORCHELASTIC_RUN_ID", "SLURM_NTASKS"} & os.environ.keys():
         return 1  # Lightning looks for these, too, and takes seconds to import
-    from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
-    from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+    from lightning_fabric.plugins.environments import slurm, torchelastic
 
-    if not (TorchElasticEnvironment.detect() or SLURMEnvironment.detect()):
+    if not (torchelastic.TorchElasticEnvironment.detect() or slurm.SLURMEnvironment.detect()):
         return 1
     return int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS", "1"))
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from typing_extensions import override
 
@@ -72,7 +72,7 @@ class _Loggers(Kind):
         return [*PACKAGES]
 
     @override
-    def told(self, text: str) -> Mapping[str, Any]:
+    def told(self, text: str) -> Mapping[str, object]:
         return {"names": text}
 
 

@@ -12,7 +12,7 @@ import torch
 
 from redwood.core.checks import check_choice, check_range, check_types
 from redwood.core.errors import InvalidOptionError
-from redwood.core.parts import make_parts
+from redwood.core.parts import Choice, make_parts
 from redwood.core.state import State
 from redwood.engine.devices import ACCELERATORS, check_present, device_type, numbers_on_machine
 from redwood.engine.fingerprint import INSIDE_PHASE
@@ -85,8 +85,8 @@ class Run:
     """
 
     run_dir: str | None = None  # folder to write to (default: runs/<time>-<setting>-<method>)
-    logger: Any = LOGGERS.chosen("csv")  # logs in the run folder; several as csv,mlflow
-    wandb: Any = WANDB.chosen("disabled")  # log to Weights & Biases
+    logger: Choice = LOGGERS.chosen("csv")  # logs in the run folder; several as csv,mlflow
+    wandb: Choice = WANDB.chosen("disabled")  # log to Weights & Biases
     accelerator: str = "auto"  # accelerator of Lightning: auto, cpu, gpu, cuda or mps
     devices: str = "auto"  # devices of Lightning, such as 0,1 (default: one per worker)
     nodes: int = 1  # number of machines; start the workers with torchrun or srun

@@ -2,7 +2,6 @@
 
 import copy
 from dataclasses import dataclass, field, fields
-from typing import Any
 
 from redwood.core.errors import RedwoodError
 from redwood.core.schema import ANYTHING, ListOf, MapOf, Number, Record, check, check_alike
@@ -48,10 +47,10 @@ class RunState:
     rows: list[list[float | None]] = field(default_factory=list)
     untrained: list[float] | None = None
     top5: list[float | None] | None = None
-    slices: dict[str, Any] = field(default_factory=dict)
+    slices: State = field(default_factory=dict)
     validation: list[list[float | None]] = field(default_factory=list)
     learning_curves: list[list[float | None]] = field(default_factory=list)
-    details: list[dict[str, Any]] = field(default_factory=list)
+    details: list[State] = field(default_factory=list)
     curve: list[tuple[int, float]] = field(default_factory=list)
     curve_samples: int = 0
     training_samples: int = 0
@@ -63,7 +62,7 @@ class RunState:
     validation_flops: float = 0.0
     flops_before: dict[str, float] = field(default_factory=dict)
     phases_before: int = 0
-    reproduction: dict[str, Any] = field(default_factory=dict)
+    reproduction: State = field(default_factory=dict)
 
 
 def restore(saved: State | None, stream: Stream, method: Learner) -> RunState:

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from types import ModuleType
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -45,8 +46,6 @@ def mean_interval(values: ArrayLike, level: float = LEVEL) -> Interval | None:
     Returns:
         The lower and the upper end; None for fewer than two values.
     """
-    from scipy import stats  # takes half a second
-
     sample = np.asarray(values, dtype=np.float64)
     n = len(sample)
     if n < 2:
@@ -54,10 +53,18 @@ def mean_interval(values: ArrayLike, level: float = LEVEL) -> Interval | None:
     mean, error = float(sample.mean()), float(sample.std(ddof=1)) / math.sqrt(n)
     if error <= 1e-12 * abs(mean):
         return mean, mean
-    low, high = stats.t.ppf([level / 2, 1 - level / 2], n - 1)
+    low, high = _stats().t.ppf([level / 2, 1 - level / 2], n - 1)
     if n >= BOOTSTRAP_FROM:
         low, high = np.quantile(_studentized(sample), [level / 2, 1 - level / 2])
     return mean - float(high) * error, mean - float(low) * error
+
+
+def _stats() -> ModuleType:
+    """`scipy.stats`, which takes half a second to import."""
+    from scipy import stats
+
+    module: ModuleType = stats
+    return module
 
 
 def _studentized(sample: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -80,11 +87,9 @@ def paired_p(differences: ArrayLike) -> NDArray[np.float64]:
     Returns:
         The p-value of each test (...), at least `least_p(n)`.
     """
-    from scipy import stats
-
     values = np.asarray(differences, dtype=np.float64)
     n = values.shape[-1]
-    test = stats.permutation_test(
+    test = _stats().permutation_test(
         (values,),
         np.mean,
         permutation_type="samples",

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import cast
 
-from redwood import __version__
+from redwood import __version__, experiments
 from redwood.core.branches import OF_COMMANDS, branch_commands
 from redwood.core.errors import NotApplicableError
 from redwood.core.registry import look_up
@@ -45,34 +45,30 @@ def run(argv: list[str]) -> bool:
         print(arguments.general_help(setting_names(), method_names()))
         return True
     _check_names(chosen, rest)
-    from redwood.experiments.command_line import options, pairs
-
-    selected, reasons = pairs.select_pairs(chosen.setting, chosen.method, rest)
+    selected, reasons = experiments.pairs.select_pairs(chosen.setting, chosen.method, rest)
     if chosen.help:
-        print(options.pair_help(selected[0], rest, everything=chosen.help == "all"))
+        print(experiments.options.pair_help(selected[0], rest, everything=chosen.help == "all"))
         return True
-    own = options.with_own_options(selected, argv)
+    own = experiments.options.with_own_options(selected, argv)
     if own != argv:
         return run(own)
     with _told_of_file(chosen, in_file):
         if len(selected) == 1:  # training libraries take seconds to import, which a wrong option does not wait for
-            options.check_arguments(selected, rest)
-        from redwood.experiments.comparisons import compare as comparison
-        from redwood.experiments.launchers.choice import launch_options
-        from redwood.experiments.runs import runner
-
+            experiments.options.check_arguments(selected, rest)
         console, every = _terminal(), "all" in (chosen.setting, chosen.method)
         for reason in () if every else dict.fromkeys(reasons):
             console.print(f"left out: {reason}", soft_wrap=True, markup=False, highlight=False)
         if len(selected) > 1 or chosen.seeds > 1 or chosen.class_orders is not None or every:
-            how, orders = launch_options(chosen), chosen.class_orders
-            return comparison.compare(selected, rest, chosen.seeds, console, how, n_orders=orders, table=chosen.table)
+            how, orders = experiments.choice.launch_options(chosen), chosen.class_orders
+            return experiments.compare.compare(
+                selected, rest, chosen.seeds, console, how, n_orders=orders, table=chosen.table
+            )
         for name in ("table", "launcher", "slurm"):
             value = getattr(chosen, name)
             if value is not None:
                 written = value if isinstance(value, str) else " ".join(value)
                 raise UsageError(f"--{name} {written} is for several runs; leave it out, or add --seeds N.")
-        runner.run_pair(selected[0], options.parse_options(selected[0], rest), console)
+        experiments.runner.run_pair(selected[0], experiments.options.parse_options(selected[0], rest), console)
     return True
 
 
@@ -101,26 +97,23 @@ def sweep(argv: list[str]) -> bool:
         if not (chosen.setting and chosen.method):
             return True
     _check_names(chosen, rest)
-    from redwood.experiments.command_line import options, pairs
-
-    selected, _ = pairs.select_pairs(chosen.setting, chosen.method, rest)
+    selected, _ = experiments.pairs.select_pairs(chosen.setting, chosen.method, rest)
     if chosen.help:
-        print(options.pair_help(selected[0], rest, everything=chosen.help == "all"))
+        print(experiments.options.pair_help(selected[0], rest, everything=chosen.help == "all"))
         return True
     if len(selected) > 1:
         raise UsageError(f"sweep tries options of one pair, but {len(selected)} are chosen; name one --method.")
-    own = options.with_own_options(selected, argv)
+    own = experiments.options.with_own_options(selected, argv)
     if own != argv:
         return sweep(own)
-    options.refuse_taken(selected[0], {"trials", "protocol", "objectives"}, "sweep")
+    experiments.options.refuse_taken(selected[0], {"trials", "protocol", "objectives"}, "sweep")
     with _told_of_file(chosen, in_file):
-        options.check_arguments(selected, rest)
-        from redwood.experiments.launchers.choice import launch_options
-        from redwood.experiments.sweeps.sweep import Wanted, start_sweep
-
+        experiments.options.check_arguments(selected, rest)
         what = (chosen.space, chosen.trials, chosen.protocol, chosen.objectives)
-        wanted = Wanted(*what, chosen.seeds, chosen.class_orders, chosen.trust)
-        return start_sweep(selected[0], rest, wanted, _terminal(), launch_options(chosen), table=chosen.table)
+        wanted = experiments.sweep.Wanted(*what, chosen.seeds, chosen.class_orders, chosen.trust)
+        return experiments.sweep.start_sweep(
+            selected[0], rest, wanted, _terminal(), experiments.choice.launch_options(chosen), table=chosen.table
+        )
 
 
 def _with_file(argv: list[str], parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, list[str], Sequence[str]]:
@@ -128,16 +121,15 @@ def _with_file(argv: list[str], parser: argparse.ArgumentParser) -> tuple[argpar
     chosen, rest = arguments.parse_selection(argv, parser)
     if chosen.config is None and chosen.preset is None and chosen.suite is None:
         return chosen, rest, []
-    from redwood.experiments import presets, suites
-    from redwood.experiments.command_line import config_file
-
     given = arguments.given_texts(argv)
     if chosen.config is not None:
-        in_file = config_file.read_arguments(Path(chosen.config), given, trusted=chosen.trust)
+        in_file = experiments.config_file.read_arguments(Path(chosen.config), given, trusted=chosen.trust)
     elif chosen.preset is not None:
-        in_file = presets.announce(presets.find_preset(chosen.preset))
+        in_file = experiments.presets.announce(experiments.presets.find_preset(chosen.preset))
     else:
-        in_file = suites.suite_arguments(chosen.suite, chosen.setting, chosen.method, given, trusted=chosen.trust)
+        in_file = experiments.suites.suite_arguments(
+            chosen.suite, chosen.setting, chosen.method, given, trusted=chosen.trust
+        )
     first = next((at for at, argument in enumerate(argv) if argument.startswith("-")), len(argv))
     return *arguments.parse_selection([*argv[:first], *in_file, *argv[first:]], parser), in_file
 
@@ -174,11 +166,9 @@ def _check_names(chosen: argparse.Namespace, rest: list[str]) -> None:
         _tell_imports(rest)
 
 
-def _terminal() -> Any:
+def _terminal() -> "experiments.terminal.Terminal":
     """Return a `Terminal`; rich is imported once there is something to print."""
-    from redwood.engine.terminal import Terminal
-
-    return Terminal()
+    return experiments.terminal.Terminal()
 
 
 def _tell_imports(rest: list[str]) -> None:
@@ -218,29 +208,25 @@ def resume(argv: list[str]) -> bool:
     known = {f"--{name}": argparse.Action([], name, nargs="*") for name in MAY_BE_GIVEN}
     arguments.refuse_unknown(changes, known | parser._option_string_actions, "the command resume")
     _tell_imports(changes)
-    from redwood.experiments.bench import run as benches
-    from redwood.experiments.bench import suite
-    from redwood.experiments.comparisons import compare as comparison
-    from redwood.experiments.launchers import choice, plan
-    from redwood.experiments.runs import runner
-    from redwood.experiments.sweeps import plan as sweep_plan
-    from redwood.experiments.sweeps import sweep as sweeps
-
     folder, trusted, console = given.folder, given.trust, _terminal()
     what, takes = "a run", MAY_BE_GIVEN
-    if suite.is_bench(folder):
+    if experiments.bench_suite.is_bench(folder):
         what, takes = "a bench", frozenset({"jobs", "compare"})
-    elif plan.is_comparison(folder) or sweep_plan.is_sweep(folder):
+    elif experiments.plan.is_comparison(folder) or experiments.sweep_plan.is_sweep(folder):
         what, takes = "several runs", MAY_BE_GIVEN_TO_ALL | {"jobs", "launcher", "slurm", "table"}
     for name in sorted(option_names(argv) - takes - {"trust"}):
         raise UsageError(f"resume {folder} goes on with {what}, which --{name} does not suit; leave it out.")
     if what == "a bench":
-        return benches.resume_bench(folder, console, given.jobs, baseline=given.compare, trusted=trusted)
+        return experiments.bench_run.resume_bench(folder, console, given.jobs, baseline=given.compare, trusted=trusted)
     if what == "a run":
-        runner.resume_run(folder, console, changes, trusted=trusted)
+        experiments.runner.resume_run(folder, console, changes, trusted=trusted)
         return True
-    go_on = sweeps.resume_sweep if sweep_plan.is_sweep(folder) else comparison.resume_comparison
-    return go_on(folder, console, choice.launch_options(given), changes, trusted=trusted, table=given.table)
+    go_on = (
+        experiments.sweep.resume_sweep
+        if experiments.sweep_plan.is_sweep(folder)
+        else experiments.compare.resume_comparison
+    )
+    return go_on(folder, console, experiments.choice.launch_options(given), changes, trusted=trusted, table=given.table)
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -261,9 +247,7 @@ def predict(argv: list[str]) -> None:
     add("--accelerator", metavar="NAME", default="auto", help="auto, cpu, gpu, cuda or mps")
     given = parser.read(argv)
     refuse_absent_data(argv, or_image=True)
-    from redwood.experiments.trained import predict as trained
-
-    trained.predict(**vars(given))
+    experiments.predict.predict(**vars(given))
 
 
 def extend(argv: list[str]) -> None:
@@ -275,16 +259,12 @@ def extend(argv: list[str]) -> None:
     )
     config = Path(argv[0] if argv else "") / "config.yaml"
     if config.is_file() and {"-h", "--help"} & set(argv):
-        from redwood.experiments.trained.extend import extended_help
-
-        print(extended_help(config))
+        print(experiments.extend.extended_help(config))
         return
     given, rest = parser.parse_known_args(argv)  # data may lie in the run's own `data_dir`, which is read later
     for name in sorted(option_names(rest).intersection(arguments.selection_names())):
         raise UsageError(f"extend goes on with the setting and the method of {given.folder}, once; leave --{name} out.")
-    from redwood.experiments.trained import extend as trained
-
-    trained.extend(given.folder, rest, trusted=given.trust)
+    experiments.extend.extend(given.folder, rest, trusted=given.trust)
 
 
 def export(argv: list[str]) -> None:
@@ -294,9 +274,7 @@ def export(argv: list[str]) -> None:
     parser.add_argument("--format", choices=forms, default=forms[0], help="safetensors is for redwood.load")
     parser.add_argument("--out", metavar="DIR", help="(default: the folder of the run with the format behind its name)")
     given = parser.read(argv)
-    from redwood.experiments.trained import export as trained
-
-    trained.export(given.folder, given.format, given.out, trusted=given.trust)
+    experiments.export.export(given.folder, given.format, given.out, trusted=given.trust)
 
 
 def report(argv: list[str]) -> None:
@@ -306,9 +284,7 @@ def report(argv: list[str]) -> None:
     parser.add_argument("--out", type=Path, metavar="FILE", help="the page (default: report.html in the folder)")
     parser.add_argument("--trust", action="store_true", help="run the code that the folders name, of results")
     given = parser.read(argv)
-    from redwood.experiments import reporting
-
-    reporting.report(given.folders, given.out, _terminal())
+    experiments.reporting.report(given.folders, given.out, _terminal())
 
 
 def diff(argv: list[str]) -> bool:
@@ -317,9 +293,7 @@ def diff(argv: list[str]) -> bool:
     for which in ("first", "second"):
         parser.add_argument(which, metavar="RUN", type=Path, help=f"folder of the {which} run, or its results.json")
     given = parser.read(argv)
-    from redwood.experiments import diff as differences
-
-    return differences.diff(given.first, given.second, _terminal())
+    return experiments.diff.diff(given.first, given.second, _terminal())
 
 
 def bench(argv: list[str]) -> bool:
@@ -333,9 +307,7 @@ def bench(argv: list[str]) -> bool:
     parser.add_argument("--compare", metavar="DIR", help="compare scores and speed with an earlier bench")
     parser.add_argument("--trust", action="store_true", help="run the code that the suite names")
     given = parser.read(argv)
-    from redwood.experiments.bench import run as benches
-
-    return benches.bench(console=_terminal(), **vars(given))
+    return experiments.bench_run.bench(console=_terminal(), **vars(given))
 
 
 def show(argv: list[str]) -> None:
@@ -356,20 +328,13 @@ def show(argv: list[str]) -> None:
         raise UsageError("list --hooks is a text; leave --json out.")
     if given.hooks:
         _tell_imports(argv)
-        from redwood.experiments.hooks_view import print_hooks
-
-        print_hooks(given.hooks)
+        experiments.hooks_view.print_hooks(given.hooks)
     elif given.presets:
-        from redwood.experiments.presets import print_presets
-
-        print_presets(given.json)
+        experiments.presets.print_presets(given.json)
+    elif given.methods:
+        experiments.tree_view.print_methods(given.json)
     else:
-        from redwood.experiments import tree_view
-
-        if given.methods:
-            tree_view.print_methods(given.json)
-        else:
-            tree_view.print_settings(given.json, given.setting)
+        experiments.tree_view.print_settings(given.json, given.setting)
 
 
 def of_branch(word: str, argv: list[str]) -> bool | None:
@@ -378,10 +343,8 @@ def of_branch(word: str, argv: list[str]) -> bool | None:
     if command.reads_data and not {"-h", "--help"} & set(argv):
         refuse_absent_data(argv)
         _tell_imports(argv)
-    made: Any = look_up("command", word, {}, OF_COMMANDS)
-    from redwood.experiments.command_line import options
-
-    done: bool | None = options.read_command(word, made, argv)()
+    made = cast("type", look_up("command", word, {}, OF_COMMANDS))
+    done: bool | None = experiments.options.read_command(word, made, argv)()
     return done
 
 

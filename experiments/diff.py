@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby, zip_longest
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.text import Text as Line
@@ -15,7 +15,7 @@ from rich.text import Text as Line
 from redwood.core.errors import RedwoodError
 from redwood.core.files import read_json
 from redwood.core.parts import flat
-from redwood.core.schema import ANYTHING, MapOf, Record, check
+from redwood.core.schema import ANYTHING, Json, MapOf, Record, check
 from redwood.core.state import State
 from redwood.engine.fingerprint import portable
 from redwood.engine.may_change import MAY_CHANGE
@@ -171,7 +171,7 @@ def _inputs(effects: Sequence[Difference]) -> list[Difference]:
     return [effects[0]._replace(name="training data (a sample, a label or their order)")]
 
 
-def _environment(run: State) -> dict[str, Any]:
+def _environment(run: State) -> Json:
     """The environment of a run; of several sittings, all values in their order."""
     sittings = [sitting["environment"] for sitting in run["reproduction"]["sittings"]]
     found = {}
@@ -208,7 +208,7 @@ def _effects(a: State, b: State) -> Iterator[Difference]:
         yield Difference(f"entries {', '.join(names)} of {RESULTS}", ("", ""), "at the end")
 
 
-def _matrices(a: State, b: State) -> tuple[str, tuple[list[Any], list[Any]]]:
+def _matrices(a: State, b: State) -> tuple[str, tuple[list[object], list[object]]]:
     """The matrix of scores of both runs, and its name."""
     names = (name for name in (*a, *b) if name.endswith("_matrix") and not name.startswith("validation"))
     key = next(names, "")
@@ -223,7 +223,7 @@ def _states(place: str, a: Mapping[str, str], b: Mapping[str, str]) -> Iterator[
         yield Difference("weights" if name in _WEIGHTS else f"state of the method ({name})", values, place)
 
 
-def _differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, str]]]:
+def _differing(a: Mapping[str, object], b: Mapping[str, object]) -> Iterator[tuple[str, tuple[str, str]]]:
     """The names whose values differ, and both as texts."""
     for name in {**a, **b}:
         if name not in a or name not in b or _compared(a[name]) != _compared(b[name]):

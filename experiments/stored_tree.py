@@ -10,7 +10,7 @@ import json
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from redwood.methods.table import METHODS, agent_hint, method_names
 from redwood.settings.table import SETTINGS, not_below, setting_names
@@ -24,6 +24,12 @@ SettingRecord = TypedDict(
     "SettingRecord",
     {"key": str, "class": str, "parents": list[str], "assumptions": list[str], "methods": list[str]},
 )
+
+
+class _Content(TypedDict):
+    fingerprint: int
+    classes: list[str]
+    tree: dict[str, SettingRecord]
 
 
 def stored_reason(setting: str, method: str) -> str | None:
@@ -47,8 +53,7 @@ def stored_tree() -> dict[str, SettingRecord] | None:
     others = [*setting_names(), *method_names()] != [*SETTINGS, *METHODS]
     if others or content["fingerprint"] != fingerprint(content["classes"]):
         return None
-    tree: dict[str, SettingRecord] = content["tree"]
-    return tree
+    return content["tree"]
 
 
 def fingerprint(classes: Sequence[str]) -> int:
@@ -84,8 +89,8 @@ def _declarations(module: str) -> dict[str, str]:
 
 
 @functools.cache
-def _content() -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
+def _content() -> _Content:
+    content: _Content = json.loads(FILE.read_text(encoding="utf-8"))
     return content
 
 

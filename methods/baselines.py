@@ -1,11 +1,12 @@
 """Fine-tuning: train on what comes, with no defence against forgetting. The lower bound."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from redwood.core.parts import Choice
 from redwood.methods.base import Composition, Method
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.training.optimizers import OPTIMIZERS, Sgd
@@ -88,6 +89,6 @@ class StableSGD(Finetune):
     multi_label: ClassVar[bool] = True
 
     lr: float = 0.1  # learning rate of the first phase
-    optimizer: Any = OPTIMIZERS.chosen(Sgd(momentum=0.8))  # algorithm that updates the weights
+    optimizer: Choice = OPTIMIZERS.chosen(Sgd(momentum=0.8))  # algorithm that updates the weights
     dropout: float = 0.25  # share of the hidden activations dropped in training
-    regime: Any = REGIMES.chosen(DecayingRate(lr_decay=0.4))  # how the learning rate moves from phase to phase
+    regime: Choice = REGIMES.chosen(DecayingRate(lr_decay=0.4))  # how the learning rate moves from phase to phase

@@ -115,7 +115,7 @@ def _composed(methods: tuple[type[Method], ...]) -> type[Method]:
     # What the others are added to is named before them, as in dqn+ewc, whatever order was asked for.
     named = sorted(methods, key=lambda method: method.composition is Composition.ANYWHERE)
     reference = SIGN.join(method.reference() for method in named)
-    namespace: dict[str, Any] = {
+    namespace: dict[str, object] = {
         "__doc__": f"{' and '.join(method.__name__ for method in methods)}, joined.",
         "__module__": __name__,
         "__reduce__": lambda method: (_new, methods, vars(method)),
@@ -147,7 +147,7 @@ def _options(methods: tuple[type[Method], ...]) -> list[tuple[str, Any, Any]]:
     A dataclass takes over all fields of its first base, inherited ones included, even if the second base gave some of
     them another default.
     """
-    options: dict[str, tuple[str, Any, Any]] = {}
+    options: dict[str, tuple[str, object, object]] = {}
     for base in reversed(type("Joined", methods, {}).__mro__[1:]):
         own = inspect.get_annotations(base)
         for f in dataclasses.fields(base) if dataclasses.is_dataclass(base) else ():

@@ -15,7 +15,7 @@ from typing_extensions import override
 from redwood.core.checks import check_choice, check_positive, check_range, check_types
 from redwood.core.errors import DataError
 from redwood.core.growth import grow, grow_optimizer, grows, sizes_of
-from redwood.core.parts import check_suitable, make_parts, refuse_unused
+from redwood.core.parts import Choice, check_suitable, make_parts, refuse_unused
 from redwood.core.seeding import seed_everything
 from redwood.core.state import State
 from redwood.engine.signals import postpone_signals
@@ -75,13 +75,13 @@ class LightningMethod(Method):
     # Leave out of Lightning's training loop what a step here does not use; the results are the same.
     lean_loop: ClassVar[bool] = True
 
-    model: Any = MODELS.chosen("auto")  # network; also a name of torchvision, timm:NAME or file.py:function
+    model: Choice = MODELS.chosen("auto")  # network; also a name of torchvision, timm:NAME or file.py:function
     lr: float = 0.05  # learning rate
-    optimizer: Any = OPTIMIZERS.chosen("sgd")  # algorithm that updates the weights
+    optimizer: Choice = OPTIMIZERS.chosen("sgd")  # algorithm that updates the weights
     dropout: float = 0.0  # share of the hidden activations dropped in training (Mirzadeh et al., 2020)
-    lr_schedule: Any = LR_SCHEDULES.chosen("constant")  # how the learning rate moves within a phase
-    regime: Any = REGIMES.chosen("constant")  # how the learning rate moves from phase to phase
-    clipping: Any = CLIPPING.chosen("none")  # limit of the gradients
+    lr_schedule: Choice = LR_SCHEDULES.chosen("constant")  # how the learning rate moves within a phase
+    regime: Choice = REGIMES.chosen("constant")  # how the learning rate moves from phase to phase
+    clipping: Choice = CLIPPING.chosen("none")  # limit of the gradients
     accumulate_grad_batches: int = 1  # batches whose mean gradient makes one step of the optimizer
     # end a phase after so many passes without a better --validation score; keep its best weights (0: never)
     patience: int = 0
@@ -242,7 +242,7 @@ class LightningMethod(Method):
         """True if the loss of a batch may leave out some parameters; workers then look for them in each step."""
         return False
 
-    def parameter_groups(self) -> list[dict[str, Any]]:
+    def parameter_groups(self) -> list[dict[str, object]]:
         """Return the optimizer's groups of parameters; a group may have its own `lr` and `weight_decay`."""
         return [{"params": [p for p in self.network.parameters() if p.requires_grad]}]
 
@@ -277,7 +277,7 @@ class LightningMethod(Method):
         self.module.restore_random_state()
         if self.optimizer_state == "keep":
             self.kept = trainer.optimizers[0].state_dict()
-        self.module.trainer = None  # type: ignore[assignment]
+        self.module.trainer = None
         self.network.to(self.device)
         self.after_training(trainer.global_step)
 

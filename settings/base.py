@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self, TypeGuard, cast
 from redwood.core.checks import check_types, refuse_untyped_options
 from redwood.core.errors import HiddenError, InvalidOptionError, NotApplicableError, PinnedOptionError
 from redwood.core.overrides import refuse_taken_options, warn_of_misnamed
-from redwood.core.parts import Sealed, check_suitable, kinds_of, make_parts, refuse_unused
+from redwood.core.parts import Choice, Sealed, check_suitable, kinds_of, make_parts, refuse_unused
 from redwood.settings.assumptions import Assumptions, Range, merge_assumptions
 from redwood.settings.eval_tasks import EVAL_TASKS
 from redwood.settings.protocols import AnyPhase, Learner, Stream
@@ -39,7 +39,7 @@ class Setting(Sealed):
     seed: int = 0  # seed of task order, splits, initial weights, shuffling and buffer draws
     # None means the default of the node. `__post_init__` puts it in, so a finished setting holds a number.
     workers: int = cast("int", None)  # worker processes that share the stream (default: 1; distributed settings: 2)
-    eval_tasks: Any = EVAL_TASKS.chosen("all")  # tasks that are tested after each phase
+    eval_tasks: Choice = EVAL_TASKS.chosen("all")  # tasks that are tested after each phase
 
     def __init_subclass__(cls, **added: object) -> None:
         """Merge the assumptions of the bases with the added ones.

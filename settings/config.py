@@ -3,13 +3,13 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from redwood.core.checks import Options
 from redwood.core.errors import InvalidOptionError
 from redwood.core.parts import describe
+from redwood.core.schema import Json
 from redwood.settings.base import Setting
 from redwood.settings.protocols import Learner
 from redwood.settings.table import name_of_setting
@@ -22,16 +22,16 @@ _MARK = re.compile(r"<(.+), given from Python>")
 _NOT_CONFIG = {"run_dir", "quiet"}
 
 
-def describe_run(setting: Setting, method: Learner, run: Options) -> dict[str, Any]:
+def describe_run(setting: Setting, method: Learner, run: Options) -> Json:
     """All options of a run by the command line's names, those of parts nested: see `redwood.core.parts.describe`."""
-    config: dict[str, Any] = {"setting": name_of_setting(type(setting)), "method": method.reference()}
+    config: dict[str, object] = {"setting": name_of_setting(type(setting)), "method": method.reference()}
     for owner in (setting, method, run):
         config |= describe_options(owner)
     earlier = getattr(getattr(run, "context", None), "earlier", None)
     return config if earlier is None else config | {"extends": earlier.folder}
 
 
-def describe_options(options: Options) -> dict[str, Any]:
+def describe_options(options: Options) -> Json:
     """The options of a setting, a method or a run, as plain values, those of parts nested."""
     return {name: value for name, value in describe(options, _plain).items() if name not in _NOT_CONFIG}
 

@@ -67,7 +67,7 @@ class Learner(Options, Protocol):
     def grow_state(self, saved: State, smaller: Any) -> State:
         """The state of a method with fewer outputs, in the form of this one."""
 
-    def costs(self) -> dict[str, Any]:
+    def costs(self) -> State:
         """`training_flops`, `parameters` and `buffer_bytes` of this worker so far; `flops` by use, if it knows them."""
 
 
@@ -165,17 +165,17 @@ class Stream(Protocol):
             among those of a later one. None instead of the list if no samples are held out at all.
         """
 
-    def phase_over(self, index: int, method: Learner, scores: Scores) -> dict[str, Any] | None:
+    def phase_over(self, index: int, method: Learner, scores: Scores) -> State | None:
         """End a phase that was trained and scored. Decide here what depends on the method in later phases.
 
         Returns:
             Plain values of the phase, for `restore` and `result_fields`: `scores.details`, or more than these.
         """
 
-    def restore(self, details: list[dict[str, Any]]) -> None:
+    def restore(self, details: list[State]) -> None:
         """Continue after the phases that have these details."""
 
-    def result_fields(self, details: list[dict[str, Any]]) -> dict[str, Any]:
+    def result_fields(self, details: list[State]) -> State:
         """Fields of the results that the stream fills in; `details` are those of each phase."""
 
     def classes(self) -> Classes:
@@ -218,11 +218,11 @@ class FixedStream:
         """None: no samples are held out."""
         return None
 
-    def phase_over(self, index: int, method: Learner, scores: Scores) -> dict[str, Any] | None:
+    def phase_over(self, index: int, method: Learner, scores: Scores) -> State | None:
         """Nothing follows from the phase: what comes next was decided beforehand."""
         return scores.details
 
-    def restore(self, details: list[dict[str, Any]]) -> None:
+    def restore(self, details: list[State]) -> None:
         """Nothing: the stream follows from the options."""
 
     def classes(self) -> Classes:

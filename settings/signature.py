@@ -9,7 +9,7 @@ from gymnasium.spaces import Box, Discrete, MultiBinary
 from torch import Tensor
 
 from redwood.core.errors import RedwoodError
-from redwood.core.schema import ANYTHING, ListOf, MapOf, Number, Record, Text, check
+from redwood.core.schema import ANYTHING, Json, ListOf, MapOf, Number, Record, Text, check
 from redwood.core.state import State
 from redwood.settings.base import Setting
 from redwood.settings.data.classes import Classes
@@ -37,7 +37,7 @@ class Signature:
         num_phases: Phases of the run once it is over.
     """
 
-    view: dict[str, Any]
+    view: Json
     classes: Classes
     first_task: int
     num_tasks: int
@@ -87,7 +87,7 @@ def _is_known(value: object) -> bool:
     return value is None or isinstance(value, bool | int | float | str | Box | Discrete | MultiBinary)
 
 
-def _encoded(value: Any) -> Any:
+def _encoded(value: object) -> object:
     if isinstance(value, Box):
         low, high = _bound(value.low), _bound(value.high)
         return {_KIND: "Box", "low": low, "high": high, "shape": list(value.shape), "dtype": str(value.dtype)}
@@ -106,7 +106,7 @@ def _bound(values: np.ndarray) -> Tensor:
     return torch.from_numpy(np.array(values.reshape(-1)[0] if same else values))
 
 
-def _decoded(value: Any) -> Any:
+def _decoded(value: Any) -> object:
     if isinstance(value, list):
         return [_decoded(part) for part in value]
     if not isinstance(value, dict):
@@ -123,5 +123,5 @@ def _decoded(value: Any) -> Any:
     return tuple(_decoded(part) for part in value["values"])
 
 
-def _spread(bound: Tensor, shape: list[int], dtype: type[Any]) -> np.ndarray:
+def _spread(bound: Tensor, shape: list[int], dtype: type) -> np.ndarray:
     return np.broadcast_to(bound.numpy().astype(dtype), shape).copy()

@@ -4,13 +4,14 @@ import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar, Self, cast
+from typing import ClassVar, Self, cast
 
 from gymnasium.spaces import Box, Discrete, MultiBinary
 from typing_extensions import override
 
 from redwood.core.checks import check_range
 from redwood.core.errors import InvalidOptionError, NotApplicableError
+from redwood.core.parts import Choice
 from redwood.settings.base import Setting
 from redwood.settings.data.columns import Columns
 from redwood.settings.data.combine import check_classes_in_common, combine
@@ -37,16 +38,16 @@ class SupervisedSetting(Setting, labels=True):
 
     stream_type: ClassVar[type[SupervisedStream]] = SupervisedStream
 
-    dataset: Any = DATA.chosen("digits")  # data set by name, file or folder
+    dataset: Choice = DATA.chosen("digits")  # data set by name, file or folder
     data_dir: str = "data"  # folder that data sets are read from and downloaded to
-    stream: Any = STREAMS.chosen("auto")  # how the data is cut into tasks
+    stream: Choice = STREAMS.chosen("auto")  # how the data is cut into tasks
     # number of tasks (default: 5; --stream tasks and streams s_*: all tasks, from the first chosen one)
     nb_tasks: int | None = None
-    transition: Any = TRANSITIONS.chosen("gradual")  # how one task follows another
+    transition: Choice = TRANSITIONS.chosen("gradual")  # how one task follows another
     batch_size: int = 32  # samples per mini-batch of one worker
     passes: int = cast("int", None)  # times each sample is presented (default: 20; online settings: 1)
     validation: float = 0.0  # share of each task's training samples that are held out for validation
-    eval_tasks: Any = EVAL_TASKS_WITH_CURVES.chosen("all")  # tasks that are tested after each phase
+    eval_tasks: Choice = EVAL_TASKS_WITH_CURVES.chosen("all")  # tasks that are tested after each phase
 
     @override
     def __post_init__(self) -> None:

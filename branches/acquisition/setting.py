@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from typing_extensions import override
 
@@ -11,6 +11,7 @@ from redwood.branches.acquisition.slices import SLICES
 from redwood.branches.acquisition.stream import AcquisitionStream
 from redwood.core.checks import check_positive, check_range
 from redwood.core.errors import InvalidOptionError
+from redwood.core.parts import Choice
 from redwood.settings.assumptions import Assumption
 from redwood.settings.eval_tasks import EVAL_TASKS
 from redwood.settings.streams.supervised_stream import SupervisedStream
@@ -34,8 +35,8 @@ class AcquisitionSetting(TraditionalSetting, buys_data=True):
     stream_type: ClassVar[type[SupervisedStream]] = AcquisitionStream
     unused_options: ClassVar[Mapping[str, str]] = {"nb_tasks": "whose tasks are the slices"}
 
-    stream: Any = SLICES.chosen("slices")  # how the data is cut into tasks
-    eval_tasks: Any = EVAL_TASKS.chosen("all")  # tasks that are tested after each phase
+    stream: Choice = SLICES.chosen("slices")  # how the data is cut into tasks
+    eval_tasks: Choice = EVAL_TASKS.chosen("all")  # tasks that are tested after each phase
     budget: float = 200.0  # total cost of all purchases
     costs: list[float] = field(default_factory=list)  # cost of a sample: one number, or one per slice (default: 1)
     initial: list[int] = field(default_factory=lambda: [20])  # samples at the start: of each slice, or one number each

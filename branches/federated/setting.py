@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 from math import floor
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from typing_extensions import override
 
 from redwood.branches.federated.stream import FederatedStream
 from redwood.core.checks import check_positive, check_range, check_types
 from redwood.core.errors import InvalidOptionError, PinnedOptionError
+from redwood.core.parts import Choice
 from redwood.settings.assumptions import Assumption
 from redwood.settings.eval_tasks import EVAL_TASKS
 from redwood.settings.streams.supervised_stream import SupervisedStream
@@ -23,7 +24,7 @@ class FederatedClassIncrementalSetting(ClassIncrementalSetting, clients=True):
 
     stream_type: ClassVar[type[SupervisedStream]] = FederatedStream
 
-    eval_tasks: Any = EVAL_TASKS.chosen("all")  # tasks that are tested after each phase
+    eval_tasks: Choice = EVAL_TASKS.chosen("all")  # tasks that are tested after each phase
     clients: int = 10  # parties that hold the training samples, in equal parts
     # concentration of the Dirichlet distribution of a client's classes: the smaller, the fewer classes a client has
     client_skew: float = 1.0

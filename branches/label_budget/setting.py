@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from typing_extensions import override
 
 from redwood.branches.label_budget.query_rules import QUERY_RULES, RandomQueries
 from redwood.branches.label_budget.stream import RequestedStream
 from redwood.core.errors import InvalidOptionError
+from redwood.core.parts import Choice
 from redwood.settings.assumptions import Assumption, Range
 from redwood.settings.streams.supervised_stream import SupervisedStream
 from redwood.settings.tree import OnlineClassIncrementalSetting
@@ -34,7 +35,7 @@ class LabelBudgetSetting(
 
     batch_size: int = 4  # labels per mini-batch: the fewer, the more often labels are asked for
     label_budget: float = 0.1  # share of the labels of each phase that a method may ask for
-    query_rule: Any = QUERY_RULES.chosen("random")  # which samples get their labels
+    query_rule: Choice = QUERY_RULES.chosen("random")  # which samples get their labels
 
     @override
     def __post_init__(self) -> None:

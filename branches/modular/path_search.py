@@ -24,6 +24,7 @@ from redwood.branches.modular.task import PhaseClasses, TaskSamples, classes_of,
 from redwood.branches.modular.trials import accuracy_of_trials, best_trials, trial_options
 from redwood.core.checks import check_range
 from redwood.core.errors import InvalidOptionError
+from redwood.core.parts import Choice
 from redwood.core.seeding import preserved_random_state, seed_everything
 from redwood.core.state import State
 from redwood.core.workers import gather_objects, rank
@@ -73,7 +74,7 @@ class PathSearch(LightningMethod):
         "patience": "which chooses among candidates when all are trained",
     }
     library: str = ""  # folder with modules of earlier runs; this run adds its own modules (default: none)
-    optimizer: Any = OPTIMIZERS.chosen("adam")  # algorithm that updates the weights
+    optimizer: Choice = OPTIMIZERS.chosen("adam")  # algorithm that updates the weights
     lr: float = 0.003  # learning rate of the first trial
     tries: int = 1  # values of options tried for each candidate: the first is --lr, others are drawn from the seed
     # number of first tasks that try all --tries; later tasks use the best (0: every task tries all)

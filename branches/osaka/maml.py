@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from redwood.branches.osaka.setting import OsakaSetting
 from redwood.branches.osaka.stream import OsakaPhase
 from redwood.core.checks import check_positive, check_range
 from redwood.core.errors import InvalidOptionError
+from redwood.core.parts import Choice
 from redwood.methods.base import Composition
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.networks.last_layer import output_layer
@@ -43,7 +44,7 @@ class MAML(LightningMethod):
     target = OsakaSetting
     composition: ClassVar[Composition] = Composition.NEVER
 
-    optimizer: Any = OPTIMIZERS.chosen("adam")  # algorithm that updates the slow weights
+    optimizer: Choice = OPTIMIZERS.chosen("adam")  # algorithm that updates the slow weights
     lr: float = 0.002  # learning rate of the slow weights
     inner_lr: float = 0.1  # initial step size of the adaptation; pre-training learns one for each weight
     inner_steps: int = 4  # gradient steps of the adaptation

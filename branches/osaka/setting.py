@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import fsum, isclose
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 from gymnasium.spaces import Discrete
 from typing_extensions import override
@@ -12,7 +12,7 @@ from typing_extensions import override
 from redwood.branches.osaka.stream import OsakaStream
 from redwood.core.checks import check_range
 from redwood.core.errors import InvalidOptionError
-from redwood.core.parts import Kind
+from redwood.core.parts import Choice, Kind
 from redwood.settings.assumptions import Assumption, Range
 from redwood.settings.data.combine import combine
 from redwood.settings.data.dataset import Dataset
@@ -76,10 +76,10 @@ class OsakaSetting(
         ("nb_tasks", "batch_size", "validation"), "which draws its contexts and batches itself"
     )
 
-    stream: Any = _STREAM.chosen("drawn")  # contexts are drawn step by step
-    transition: Any = _TRANSITION.chosen("abrupt")  # contexts switch from one step to the next
-    eval_tasks: Any = _EVAL_TASKS.chosen("all")  # domains that are scored: all
-    dataset: Any = DATA.chosen("digits")  # data set of the first domain, from which the pre-training episodes come
+    stream: Choice = _STREAM.chosen("drawn")  # contexts are drawn step by step
+    transition: Choice = _TRANSITION.chosen("abrupt")  # contexts switch from one step to the next
+    eval_tasks: Choice = _EVAL_TASKS.chosen("all")  # domains that are scored: all
+    dataset: Choice = DATA.chosen("digits")  # data set of the first domain, from which the pre-training episodes come
     # the other domains: names of data sets, or permuted or inverted (pixels of --dataset)
     out_of_distribution: list[str] = field(default_factory=lambda: ["permuted", "prototypes_20"])
     # probability of each domain, that of --dataset first (default: 1/2, and the others share 1/2)

@@ -1,7 +1,7 @@
 """Just-in-time learning: a model for each query, of its neighbours (Bottou and Vapnik, 1992, "Local Learning")."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from redwood.branches.streaming.prequential import PrequentialMethod, predict_ri
 from redwood.buffers import BufferInputError, RehearsalBuffer, Ring, StorageError
 from redwood.core.checks import check_choice, check_range
 from redwood.core.errors import InvalidOptionError, RedwoodError
-from redwood.core.parts import make_parts
+from redwood.core.parts import Choice, make_parts
 from redwood.core.seeding import derive_seed
 from redwood.core.state import State
 from redwood.methods.replay.parts import BUFFER_POLICIES
@@ -36,7 +36,7 @@ class JustInTime(PrequentialMethod):
     local_model: str = "ridge"  # ridge (linear) or vote (a weighted mean; of classes, a vote)
     ridge: float = 0.01  # penalty of the squared weights of a local model
     buffer_size: int = 1000  # samples that are stored
-    buffer_policy: Any = BUFFER_POLICIES.chosen("ring")  # policy that chooses the samples to keep; ring: the latest
+    buffer_policy: Choice = BUFFER_POLICIES.chosen("ring")  # policy that chooses the samples to keep; ring: the latest
 
     def __post_init__(self) -> None:
         make_parts(self)

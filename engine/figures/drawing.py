@@ -39,7 +39,7 @@ _LEVEL_LETTERS = 3  # longer names below an axis are turned
 _DPI, _MARGIN = 160, 0.1  # of files; inches around all that is drawn
 _MAX_POINTS = 4000  # of the lines and points of a panel; those of more are pixels in SVG, too
 # Nothing that differs from one day or version to another, and no addresses.
-_NO_METADATA: dict[str, dict[str, Any]] = {
+_NO_METADATA: dict[str, dict[str, str | None]] = {
     ".svg": {"Date": None, "Creator": None, "Format": None, "Type": None},
     ".pdf": {"CreationDate": None},
 }
@@ -63,7 +63,7 @@ def save_figure(figure: Figure, path: str | os.PathLike[str], own: tuple[re.Patt
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    creator: dict[str, Any] = {} if own is None else {"Creator": own[0].pattern.decode()}
+    creator: dict[str, str] = {} if own is None else {"Creator": own[0].pattern.decode()}
     engine = figure.get_layout_engine()
     figure.set_dpi(_DPI)
     if engine is not None:
@@ -139,7 +139,7 @@ def describe_tasks(figure: Figure, results: Results) -> None:
     figure.supxlabel("\n".join(lines), x=0.02, ha="left", fontsize=8, color=_GREY)
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, int | float) else title_name(str(value))
 
 

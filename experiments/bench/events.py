@@ -45,7 +45,7 @@ def write_start(path: Path, bench: Bench, seed: int) -> None:
 def write_end(path: Path, folder: Path, outcome: Results | Failure) -> None:
     """Add what a run has measured, and how it ended."""
     measured = _measured(outcome) if isinstance(outcome, Results) else []
-    ended: dict[str, Any] = {"event": "end", "rc": 0 if isinstance(outcome, Results) else 1, "time": time.time()}
+    ended: dict[str, object] = {"event": "end", "rc": 0 if isinstance(outcome, Results) else 1, "time": time.time()}
     if not isinstance(outcome, Results):
         ended["reason"] = " ".join(outcome.reason.split())
     _write(path, [*read_events(path), *_losses(folder / "metrics.csv"), *measured, ended])

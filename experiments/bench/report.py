@@ -3,10 +3,10 @@
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from redwood.core.errors import RedwoodError
 from redwood.core.files import write_atomically
+from redwood.core.schema import Json
 from redwood.engine.terminal import NOT_DEFINED, scaled
 from redwood.experiments.bench.events import events_path, read_events
 from redwood.experiments.bench.scores import BenchScore, Statistic, quality, rate_ratios, score_bench, speed
@@ -78,7 +78,7 @@ def _caveats(folder: Path, baseline: Path, scores: Sequence[BenchScore]) -> Iter
         yield f"The stored run had {'; '.join(changed)}: rates compare machines and versions, too."
 
 
-def _circumstances(folder: Path, benches: Iterable[Bench]) -> dict[str, Any]:
+def _circumstances(folder: Path, benches: Iterable[Bench]) -> Json:
     """Versions and machine of the first run that says so."""
     for run in (run for bench in benches for run in bench.runs):
         for event in read_events(events_path(folder, run)):
@@ -87,7 +87,7 @@ def _circumstances(folder: Path, benches: Iterable[Bench]) -> dict[str, Any]:
     return {}
 
 
-def _entry(score: BenchScore) -> dict[str, Any]:
+def _entry(score: BenchScore) -> Json:
     rate = score.rate
     return {
         "bench": score.bench.name,

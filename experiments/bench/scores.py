@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, stdev
-from typing import Any
 
+from redwood.core.schema import Json
 from redwood.experiments.bench.events import Event
 from redwood.experiments.bench.suite import Bench
 from redwood.settings.lookup import get_setting
@@ -132,7 +132,7 @@ def problem_of(events: Sequence[Event]) -> str | None:
     return None if any("objective" in event for event in data) else "has no result"
 
 
-def _finite(value: Any) -> bool:
+def _finite(value: object) -> bool:
     if isinstance(value, Mapping):
         return all(map(_finite, value.values()))
     if isinstance(value, list):
@@ -140,7 +140,7 @@ def _finite(value: Any) -> bool:
     return not isinstance(value, float) or math.isfinite(value)
 
 
-def _data(events: Iterable[Event]) -> dict[str, Any]:
+def _data(events: Iterable[Event]) -> Json:
     """The numbers, the rates and the kind of the objective of one run."""
     numbers: dict[str, float] = {}
     rates, share = [], True

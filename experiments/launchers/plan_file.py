@@ -2,17 +2,16 @@
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from redwood.core.errors import RedwoodError
 from redwood.core.files import read_text, write_atomically
 from redwood.core.plain_yaml import read_yaml
-from redwood.core.schema import Record, check
+from redwood.core.schema import Json, Record, check
 
 
-def read_plan(path: Path, schema: Record, kind: str, readable: Collection[int]) -> dict[str, Any]:
+def read_plan(path: Path, schema: Record, kind: str, readable: Collection[int]) -> Json:
     """Read what `write_plan` wrote.
 
     Args:
@@ -32,11 +31,11 @@ def read_plan(path: Path, schema: Record, kind: str, readable: Collection[int]) 
     if isinstance(content, dict) and kind in content and content[kind] not in readable:
         raise RedwoodError(f"{path} was written by another version of redwood; {remedy}.")
     check(content, schema, str(path), remedy)
-    plan: dict[str, Any] = content
+    plan: Json = content
     return plan
 
 
-def write_plan(path: Path, content: dict[str, Any]) -> None:
+def write_plan(path: Path, content: Json) -> None:
     """Write a plan as the first file of its folder, which is made if it is missing.
 
     Raises:

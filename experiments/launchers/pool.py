@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any, Self
+from typing import Self
 
 from redwood.core.child_processes import interrupts_blocked
 from redwood.core.fork_server import Copy, ForkServer, is_available
@@ -154,7 +154,7 @@ class _Process:
         with contextlib.suppress(ConnectionError):  # it is dead; `_ended` finds that out
             self.pipe.send((replace(job, devices=_devices(taken)), run_job))
 
-    def signs_of_end(self) -> list[Any]:
+    def signs_of_end(self) -> list[Connection | int]:
         """Return the objects to wait for: one is ready when the job or the process has ended."""
         return [self.pipe] if self._is_orphan() else [self.pipe, self.process.sentinel]
 

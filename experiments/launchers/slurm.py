@@ -13,13 +13,16 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 from redwood.core.errors import RedwoodError
 from redwood.engine.folder_lock import LOCK_FILE
 from redwood.experiments.command_line.arguments import UsageError
 from redwood.experiments.launchers.jobs import Failure, Job, Outcome
 from redwood.experiments.launchers.slurm_task import run_task
+
+if TYPE_CHECKING:
+    import submitit
 
 # What `--slurm` may set: options of sbatch that choose resources. All others are set here, or make no sense for arrays.
 RESOURCES = (
@@ -83,7 +86,7 @@ class Slurm:
                 )
         self._folder, self._resources, self._at_once = folder, dict(resources), at_once
         self._name = f"redwood-{secrets.token_hex(4)}"
-        self._submitted: dict[Job, Any] = {}  # with submitit's record of each
+        self._submitted: dict[Job, submitit.Job[Outcome | None]] = {}  # with the record of each
         self._running: set[Job] = set()
         self._gone: dict[Job, float] = {}
         self._asked = time.monotonic()
@@ -163,7 +166,7 @@ class Slurm:
                 self._gone.pop(job, None)
                 yield job, outcome
 
-    def _given_back(self, record: Any) -> Outcome | None:
+    def _given_back(self, record: "submitit.Job[Outcome | None]") -> Outcome | None:
         """Return the outcome that the SLURM job returned: another process has the run, or the job failed."""
         if not record.paths.result_pickle.exists():
             return None
@@ -173,7 +176,7 @@ class Slurm:
             return Failure(f"Its SLURM job {record.job_id} has failed: {_last_line(error)}.", unforeseen=True)
         return outcome
 
-    def _failure(self, job: Job, record: Any) -> Failure | None:
+    def _failure(self, job: Job, record: "submitit.Job[Outcome | None]") -> Failure | None:
         """Return a failure if the job left the queue long ago and has no outcome."""
         if time.monotonic() - self._gone.get(job, time.monotonic()) < GONE_S:
             return None

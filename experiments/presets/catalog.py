@@ -105,7 +105,7 @@ def load_presets() -> dict[str, Preset]:
 
 
 def _read(stem: str) -> dict[str, dict[str, Any]]:
-    content: dict[str, dict[str, Any]] = read_yaml((FOLDER / f"{stem}.yaml").read_text(encoding="utf-8"))
+    content: dict[str, dict[str, object]] = read_yaml((FOLDER / f"{stem}.yaml").read_text(encoding="utf-8"))
     return content
 
 

@@ -7,8 +7,9 @@ from math import isfinite, nan
 from operator import itemgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from redwood.core.schema import Json
 from redwood.engine.names import title_name
 from redwood.engine.pair_results import PairResults, bound_notes, by_measure, marked_bounds, repeats_of
 from redwood.engine.significance import significance_of
@@ -55,7 +56,7 @@ class Content:
     kind: str
     facts: Sequence[str]
     parts: Sequence[Part]
-    sources: Sequence[Mapping[str, Any]]
+    sources: Sequence[Json]
     notes: Sequence[str]
 
 
@@ -202,7 +203,7 @@ def _result_table(pairs: Sequence[PairResults], colours: Mapping[str, str]) -> T
     return Table("", columns, [*lines, *failed], list(dict.fromkeys(note for note in notes if note)))
 
 
-def _scores(pair: PairResults, values: Mapping[str, Any], *, is_best: bool) -> dict[str, Cell]:
+def _scores(pair: PairResults, values: Json, *, is_best: bool) -> dict[str, Cell]:
     """The cells of a pair's scores by their headings, and of its place among the pairs of its setting."""
     measure = pair.results[0].measure
     key = f"{pair.results[0].ranked_by}_{measure.key}"
@@ -225,7 +226,7 @@ def _scores(pair: PairResults, values: Mapping[str, Any], *, is_best: bool) -> d
     return cells
 
 
-def _costs(pair: PairResults, values: Mapping[str, Any]) -> dict[str, Cell]:
+def _costs(pair: PairResults, values: Json) -> dict[str, Cell]:
     flops = scaled(values["flops_total"], "") + f" {ON_FRONT}" * values["pareto"]
     cells = {"FLOPs": Cell(flops, values["flops_total"])}
     if "tuning_flops" in values:
@@ -241,7 +242,7 @@ def _costs(pair: PairResults, values: Mapping[str, Any]) -> dict[str, Cell]:
     return cells | {"runs": Cell(str(len(pair.results)), len(pair.results))}
 
 
-def _described(source: Source) -> dict[str, Any]:
+def _described(source: Source) -> Json:
     """The facts that reproduce a folder: its command, its options, and the software."""
     versions: dict[str, dict[str, None]] = {}
     for run in source.runs:

@@ -4,7 +4,6 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from redwood.core.parts import all_options
 from redwood.engine.names import short_names
@@ -19,7 +18,7 @@ _OF_EACH_RUN = {"setting", "method", "seed", "class_order", "class_order_seed", 
 _OF_THE_MACHINE = all_options(Run) - {"precision"}
 _MAX_VALUE, _MAX_OPTIONS = 24, 4  # letters of a value in a label, and options in it
 
-Options = Mapping[str, Any]
+Options = Mapping[str, object]
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
+from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from redwood import __version__
@@ -44,8 +45,6 @@ def write_report(sources: Sequence[Source], path: Path) -> list[str]:
 
 def render(content: Content) -> str:
     """The page that shows some content; all texts in it are escaped."""
-    from jinja2 import Environment, StrictUndefined  # a comparison needs it at its end
-
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(_part("page.html"))
     style, script = (Markup(_part(name)) for name in ("page.css", "sort.js"))

@@ -3,12 +3,13 @@
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, cast
+from typing import cast
 
 from gymnasium.spaces import Box
 
 from redwood.core.errors import InvalidOptionError, NotApplicableError, RedwoodError
 from redwood.core.parts import all_options, flat
+from redwood.core.schema import Json
 from redwood.engine.earlier import EarlierRun
 from redwood.engine.fingerprint import differences
 from redwood.experiments.command_line.arguments import UsageError
@@ -62,7 +63,7 @@ def pair_of(config: Mapping[str, object]) -> Pair:
     return Pair(str(config["setting"]), str(config["method"]))
 
 
-def plain_options(saved: SavedRun, given: Mapping[str, str] | None = None) -> dict[str, Any]:
+def plain_options(saved: SavedRun, given: Mapping[str, str] | None = None) -> Json:
     """Return the options of a run without the setting, the method, options from Python, and options given anew."""
     own = flat(saved.config, dict.fromkeys(("setting", "method", "extends"), "") | dict(given or {}))
     return {name: value for name, value in own.items() if not is_marked(value)}

@@ -25,6 +25,8 @@ from redwood.experiments.command_line.trust import refuse_untrusted
 from redwood.experiments.report.page import REPORT, write_report
 from redwood.experiments.report.source import source_of_run
 from redwood.experiments.report.tables import print_results
+from redwood.experiments.runs.continuation import continued
+from redwood.experiments.runs.saved_run import read_run
 from redwood.settings.config import refuse_marked
 from redwood.settings.scores.results import Results
 
@@ -168,8 +170,5 @@ def resume_run(folder: Path, console: Console, changes: Sequence[str] = (), *, t
     check_arguments([pair], arguments)
     options = parse_options(pair, arguments)
     if "extends" in config:
-        from redwood.experiments.runs.continuation import continued
-        from redwood.experiments.runs.saved_run import read_run
-
         options = continued(options, read_run(str(config["extends"])), trusted=trusted)
     return run_pair(pair, replace(options, run=replace(options.run, run_dir=str(folder), resume=True)), console)

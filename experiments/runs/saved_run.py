@@ -2,10 +2,11 @@
 
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from redwood.core.errors import RedwoodError
 from redwood.core.parts import flat
+from redwood.core.schema import Json
 from redwood.core.state import State
 from redwood.engine.folder import read_boundary
 from redwood.engine.run_state import check_format
@@ -31,7 +32,7 @@ class SavedRun(NamedTuple):
     """
 
     folder: Path
-    config: dict[str, Any]
+    config: Json
     state: State
     signature: Signature
     identity: str
@@ -39,7 +40,7 @@ class SavedRun(NamedTuple):
     data: State
 
     @property
-    def options(self) -> dict[str, Any]:
+    def options(self) -> Json:
         """The options by name; those of parts stand beside the others."""
         return flat(self.config)
 

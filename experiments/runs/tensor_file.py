@@ -102,7 +102,7 @@ def read_state(path: Path) -> State:
         DataError: If its bytes are not those that were written, or not by redwood.
     """
 
-    def decode(value: Any) -> Any:
+    def decode(value: object) -> Any:
         match value:
             case {"tensor": str(key)}:
                 return file.get_tensor(key)

@@ -47,7 +47,7 @@ def suite_arguments(
     if not trusted and Path(given).is_file():
         for one in chosen.values():
             refuse_untrusted({"setting": one.setting, **options_of(one.arguments)}, Path(given), "--suite")
-    options: dict[str, Any] = {} if setting else {"setting": _same(given, "setting", _values(chosen, "setting"))}
+    options: dict[str, object] = {} if setting else {"setting": _same(given, "setting", _values(chosen, "setting"))}
     names = dict.fromkeys(name for one in chosen.values() for name in one.options)
     for name in names:
         if name not in own:
@@ -120,7 +120,7 @@ def _values(chosen: Mapping[str, Bench], name: str) -> dict[str, Any]:
     return {key: getattr(one, name) for key, one in chosen.items()}
 
 
-def _same(given: str, name: str, values: Mapping[str, Any]) -> Any:
+def _same(given: str, name: str, values: Mapping[str, object]) -> Any:
     """The value that all methods have."""
     (first, value), *others = values.items()
     for other, different in others:

@@ -1,13 +1,11 @@
 """Sweeps in a report: the trials in `sweep.json`, and the runs of the best configuration."""
 
 from collections import Counter
-from collections.abc import Mapping
 from math import inf
 from pathlib import Path
-from typing import Any
 
 from redwood.core.files import read_json
-from redwood.core.schema import ANYTHING, ListOf, MapOf, Number, Record, Text, check
+from redwood.core.schema import ANYTHING, Json, ListOf, MapOf, Number, Record, Text, check
 from redwood.engine.terminal import NOT_DEFINED, scaled
 from redwood.experiments.comparisons.page import source_of_comparison
 from redwood.experiments.launchers.plan import FOUND, is_comparison
@@ -79,7 +77,7 @@ def source_of_sweep(folder: Path) -> Source:
     )
 
 
-def _lead(found: Mapping[str, Any]) -> str:
+def _lead(found: Json) -> str:
     """The number of trials, the score that chose among them, and their cost."""
     states = Counter(trial["state"] for trial in found["trials"])
     counts = ", ".join(f"{count} {_STATES.get(state, state)}" for state, count in states.items())
@@ -92,7 +90,7 @@ def _lead(found: Mapping[str, Any]) -> str:
     )
 
 
-def _tables(found: Mapping[str, Any]) -> list[Table]:
+def _tables(found: Json) -> list[Table]:
     """The share of each objective that an option decides, and all trials, the best first."""
     options, measure = list(found["space"]), _measure(found)
     objectives = [name for name, shares in found["importances"].items() if shares]
@@ -121,11 +119,11 @@ def _tables(found: Mapping[str, Any]) -> list[Table]:
     return [table, *([Table("Importance", ["option", *headings], important)] if objectives else [])]
 
 
-def _measure(found: Mapping[str, Any]) -> Measure:
+def _measure(found: Json) -> Measure:
     return MEASURES.get(found["measure"], ACCURACY)
 
 
-def _score(trial: Mapping[str, Any]) -> float | None:
+def _score(trial: Json) -> float | None:
     """The score of a complete trial."""
     value: float | None = trial["values"][0] if trial["state"] == "complete" and trial["values"] else None
     return value
@@ -137,7 +135,7 @@ def _value(value: object) -> Cell:
     return Cell(f"{value:.4g}", value) if isinstance(value, float) else Cell(str(value))
 
 
-def _command_of(found: Mapping[str, Any]) -> str:
+def _command_of(found: Json) -> str:
     """The command that starts the sweep again."""
     space = [
         f"{name}={','.join(map(str, values)) if isinstance(values, list) else values}"

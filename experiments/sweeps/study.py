@@ -5,13 +5,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from redwood.core.errors import DataError, RedwoodError
 from redwood.core.extras import load_extra
 from redwood.core.files import refuse_unreadable
 from redwood.core.seeding import derive_seed
 from redwood.experiments.sweeps.space import Choices, Range, Space, Value, size_of
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial
 
 JOURNAL = "journal.log"
 RUNNING, COMPLETE, PRUNED, FAILED = "running", "complete", "pruned", "failed"
@@ -119,19 +123,21 @@ class Study:
         except (ValueError, LookupError, AssertionError, TypeError, AttributeError, RecursionError) as error:
             raise DataError(f"The journal {self._path} is damaged ({error}); start the sweep anew.") from error
 
-    def _distribution(self, parameter: Range | Choices) -> Any:
+    def _distribution(self, parameter: Range | Choices) -> "BaseDistribution":
         kinds = self._optuna.distributions
         if isinstance(parameter, Choices):
-            return kinds.CategoricalDistribution(parameter.values)
+            categories: BaseDistribution = kinds.CategoricalDistribution(parameter.values)
+            return categories
         kind = kinds.IntDistribution if parameter.whole else kinds.FloatDistribution
-        return kind(*parameter.ends, log=parameter.log)
+        numbers: BaseDistribution = kind(*parameter.ends, log=parameter.log)
+        return numbers
 
     def trials(self) -> list[Tried]:
         """All trials so far, by their numbers."""
         with self._reading():
             return [_tried(trial) for trial in self._frozen()]
 
-    def _frozen(self) -> list[Any]:
+    def _frozen(self) -> "list[FrozenTrial]":
         return list(self._storage.get_all_trials(self._id))
 
     def open_round(self, total: int) -> list[Tried]:
@@ -162,13 +168,14 @@ class Study:
         """The trials of the rounds before that of trial `number`: what is known when it is chosen."""
         return self.trials()[: self._begin(number)]
 
-    def _running(self, parameters: Mapping[str, Value]) -> Any:
+    def _running(self, parameters: Mapping[str, Value]) -> "FrozenTrial":
         optuna = self._optuna
-        return optuna.trial.create_trial(
+        trial: FrozenTrial = optuna.trial.create_trial(
             state=optuna.trial.TrialState.RUNNING, params=dict(parameters), distributions=self._distributions
         )
+        return trial
 
-    def _choose(self, number: int, trials: list[Any]) -> dict[str, Value]:
+    def _choose(self, number: int, trials: "list[FrozenTrial]") -> dict[str, Value]:
         """The configuration of trial `number`; one that was tried before only if the space is real."""
         before = [_key(trial.params) for trial in trials]
         for attempt in range(_ATTEMPTS):
@@ -182,7 +189,7 @@ class Study:
         rest = [point for point in rest if _key(point) not in before]
         return rest[derive_seed(self._seed, "sweep", number) % len(rest)]
 
-    def _suggest(self, number: int, attempt: int, trials: list[Any]) -> dict[str, Value]:
+    def _suggest(self, number: int, attempt: int, trials: "list[FrozenTrial]") -> dict[str, Value]:
         optuna = self._optuna
         sampler = optuna.samplers.TPESampler(seed=derive_seed(self._seed, "sweep", number, attempt) % 2**32)
         study = optuna.create_study(directions=self._directions, sampler=sampler)
@@ -244,7 +251,7 @@ def cut_unfinished_line(path: Path) -> None:
             file.truncate(written.rfind(b"\n") + 1)
 
 
-def _tried(trial: Any) -> Tried:
+def _tried(trial: "FrozenTrial") -> Tried:
     state = _STATES[trial.state.name]
     known = trial.user_attrs
     if state == RUNNING:

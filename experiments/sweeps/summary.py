@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
 from redwood.core.files import write_json
+from redwood.core.schema import Json
 from redwood.engine.terminal import NOT_DEFINED, new_table, scaled
 from redwood.experiments.launchers.plan import FOUND
 from redwood.experiments.sweeps.plan import FLOPS, HELD_OUT, SCORE, SweepPlan
@@ -69,7 +69,7 @@ class Summary:
     def save(self) -> None:
         """Write `sweep.json`."""
         plan, best = self.plan, self.best
-        content: dict[str, Any] = {
+        content: dict[str, object] = {
             "setting": plan.pair.setting,
             "method": plan.pair.method,
             "protocol": plan.protocol,
@@ -148,7 +148,7 @@ def where_scored(plan: SweepPlan) -> str:
     return "in training" if plan.score is RETURN else "on held-out samples"
 
 
-def _entry(tried: Tried) -> dict[str, Any]:
+def _entry(tried: Tried) -> Json:
     ending = tried.ending
     return {
         "number": tried.number,

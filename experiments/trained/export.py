@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -14,6 +13,7 @@ from torch.export import ExportedProgram
 from redwood.core.errors import InvalidOptionError, NotApplicableError, RedwoodError
 from redwood.core.files import temporary_path, write_json
 from redwood.core.printable import printable
+from redwood.core.schema import Json
 from redwood.experiments.runs.saved_run import EXPORTED, read_run
 from redwood.experiments.runs.tensor_file import write_state
 from redwood.experiments.trained.card import model_card
@@ -89,7 +89,7 @@ def _write_model(model: TrainedModel, form: str, path: Path) -> None:
 
 def _write_onnx(program: ExportedProgram, inputs: Sequence[str], path: Path, method: str) -> None:
     large = sum(tensor.nbytes for tensor in program.state_dict.values()) > _MOST_IN_ONE_FILE
-    names: dict[str, Any] = {"input_names": inputs, "output_names": ["scores"]}
+    names: Json = {"input_names": inputs, "output_names": ["scores"]}
     try:
         with quiet():
             torch.onnx.export(program, f=str(path), external_data=large, dynamo=True, verbose=False, **names)
@@ -109,7 +109,7 @@ def _write_descriptions(model: TrainedModel, form: str, folder: Path, name: str)
     (folder / "README.md").write_text(model_card(model, form, name))
 
 
-def _normalisation(model: TrainedModel) -> dict[str, Any]:
+def _normalisation(model: TrainedModel) -> Json:
     """The form of the samples, and how the layers of the model scale them: x gain + bias, or (x - mean) / std."""
     space = model.sample_space
     bounds = {"low": float(space.low.min()), "high": float(space.high.max())}
@@ -123,7 +123,7 @@ def _normalisation(model: TrainedModel) -> dict[str, Any]:
     return {"shape": list(space.shape), "dtype": str(space.dtype), **finite, "scaled_by": "the model", "layers": layers}
 
 
-def _scaling(layer: nn.Module) -> dict[str, Any]:
+def _scaling(layer: nn.Module) -> Json:
     """The buffers that scale samples; weights of the same names are parameters, not buffers."""
     return {name: value.flatten().tolist() for name, value in layer.named_buffers(recurse=False) if name in _SCALING}
 

@@ -2,18 +2,19 @@
 
 import os
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Discrete, MultiBinary
 from torch import Tensor
 
 from redwood.core.errors import DataError, InvalidOptionError, NotApplicableError
 from redwood.core.imports import only
+from redwood.core.schema import Json
 from redwood.experiments.command_line.config_file import as_arguments
 from redwood.experiments.command_line.trust import refuse_untrusted
 from redwood.experiments.runs.continuation import pair_of
@@ -53,13 +54,13 @@ class TrainedModel:
         method: Method,
         setting: Setting,
         signature: Signature,
-        config: dict[str, Any],
+        config: Json,
         results: Results | None,
         *,
         folder: Path,
         phases: int,
         device: str,
-        given: Mapping[str, Any],
+        given: Json,
         trusted: bool,
         after_phase: int | None,
     ) -> None:
@@ -74,7 +75,8 @@ class TrainedModel:
         space = self.setting.action_space
         if self.signature.class_names or isinstance(space, Box):
             return self.signature.class_names
-        n = int(space.n) if isinstance(space, Discrete) else space.shape[0]  # type: ignore[index]
+        assert isinstance(space, Discrete | MultiBinary)
+        n = int(space.n) if isinstance(space, Discrete) else space.shape[0]
         return tuple(map(str, range(n)))
 
     @property
@@ -157,7 +159,7 @@ class TrainedModel:
         samples = self._checked(x)
         return torch.cat([self.method.features(chunk).cpu() for chunk in samples.split(BATCH)])
 
-    def act(self, observation: Any, task_id: int | None = None) -> Any:
+    def act(self, observation: object, task_id: int | None = None) -> int | np.ndarray:
         """The best action for one observation of an environment.
 
         Args:
@@ -266,7 +268,7 @@ def load(
     device: str = "auto",
     trust: bool = False,
     phase: int | None = None,
-    **given: Any,
+    **given: object,
 ) -> TrainedModel:
     """The method that a run has trained, in the state after its last phase that is over.
 

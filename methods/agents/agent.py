@@ -21,6 +21,7 @@ from redwood.core.child_processes import check_processes
 from redwood.core.errors import InvalidOptionError, RedwoodError, is_raised_in, reason_of
 from redwood.core.registry import reference_of
 from redwood.core.seeding import derive_seed, generator
+from redwood.core.state import State
 from redwood.core.workers import rank, sum_over_workers, world_size
 from redwood.methods.agents.options import (
     POLICIES,
@@ -135,13 +136,13 @@ class Agent(Method):
         algorithm: type[Algorithm] = getattr(stable_baselines3, cls.algorithm_name)
         return algorithm
 
-    def algorithm_options(self) -> dict[str, Any]:
+    def algorithm_options(self) -> dict[str, object]:
         """Return the arguments of the library's class: every field of the agent that is also a parameter of it."""
         known = inspect.signature(self.algorithm_class()).parameters
         options = {f.name: getattr(self, f.name) for f in fields(self) if f.name in known}
         return options | self._network_options()
 
-    def _network_options(self) -> dict[str, Any]:
+    def _network_options(self) -> dict[str, object]:
         """Return `policy` and `policy_kwargs` of the library."""
         policy, kwargs = choose_policy(self.policy, self.observation_space), read_policy_kwargs(self.policy_kwargs)
         if kwargs:
@@ -176,15 +177,14 @@ class Agent(Method):
 
     def _build_algorithm(self, setting: ContinualRLSetting) -> "Algorithm":
         try:
-            from redwood.methods.agents.state import AlgorithmState
-            from redwood.methods.agents.vec_env import spaces_only
+            from redwood.methods.agents import state, vec_env
         except ModuleNotFoundError as missing:
             raise RedwoodError(
                 f"{self.reference()} needs the package {missing.name}, which is not installed; "
                 "pip install 'redwood[rl]'."
             ) from missing
         self.input = choose_task_input(self.task_input, setting, setting.num_tasks)
-        env = spaces_only(self.observation_space, setting.action_space, self.n_envs)
+        env = vec_env.spaces_only(self.observation_space, setting.action_space, self.n_envs)
         options = self.algorithm_options()
         make: Callable[..., Algorithm] = self.algorithm_class()
         try:
@@ -202,7 +202,7 @@ class Agent(Method):
             ) from error
         algorithm.env = None
         self._head_parameters = head_parameters(algorithm.policy)
-        self.add_state("algorithm_state", AlgorithmState(algorithm), buffer=True)
+        self.add_state("algorithm_state", state.AlgorithmState(algorithm), buffer=True)
         return algorithm
 
     @property
@@ -381,7 +381,7 @@ class Agent(Method):
         return super().never_acted()
 
     @override
-    def costs(self) -> dict[str, Any]:
+    def costs(self) -> State:
         return super().costs() | {
             "training_flops": self.flops.total(),
             "parameters": sum(p.numel() for p in self.named_parameters().values()),

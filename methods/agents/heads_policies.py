@@ -199,8 +199,8 @@ _AFTER_CONVOLUTIONS: dict[str, list[int]] = {"A2C": [], "PPO": [], "DQN": [], "S
 
 
 def heads_options(
-    algorithm_name: str, task_input: OneHotTask, policy: str, kwargs: Mapping[str, Any]
-) -> dict[str, Any]:
+    algorithm_name: str, task_input: OneHotTask, policy: str, kwargs: Mapping[str, object]
+) -> dict[str, object]:
     """Return `policy` and `policy_kwargs` of the library for networks with a head for each task.
 
     Args:

@@ -59,7 +59,7 @@ class OffPolicyAgent(Agent):
                 stacklevel=2,
             )
 
-    def replay_buffer_options(self) -> dict[str, Any]:
+    def replay_buffer_options(self) -> dict[str, object]:
         """Return `replay_buffer_class` and `replay_buffer_kwargs` of the library; it has a memory of its own.
 
         Raises:
@@ -78,7 +78,7 @@ class OffPolicyAgent(Agent):
         return {"replay_buffer_class": EqualSharesMemory, "replay_buffer_kwargs": kwargs}
 
     @override
-    def algorithm_options(self) -> dict[str, Any]:
+    def algorithm_options(self) -> dict[str, object]:
         return super().algorithm_options() | self.replay_buffer_options()
 
     @override
@@ -199,7 +199,7 @@ class TD3(OffPolicyAgent):
             refuse_unused(self, {"noise_std": "which adds no noise to its actions"}, self.reference())
 
     @override
-    def algorithm_options(self) -> dict[str, Any]:
+    def algorithm_options(self) -> dict[str, object]:
         noise = None
         if self.action_noise != "none":
             from redwood.methods.agents.action_noise import make_noise

@@ -1,7 +1,7 @@
 """On-policy agents: each update learns from the steps that the present policy has just taken."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from gymnasium import spaces
@@ -27,7 +27,7 @@ class OnPolicyAgent(Agent):
         super().__post_init__()
 
     @override
-    def algorithm_options(self) -> dict[str, Any]:
+    def algorithm_options(self) -> dict[str, object]:
         options = super().algorithm_options()
         if self.task_shares == "random":
             return options

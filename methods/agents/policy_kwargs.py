@@ -49,7 +49,7 @@ KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
-def read_policy_kwargs(given: object) -> dict[str, Any]:
+def read_policy_kwargs(given: object) -> dict[str, object]:
     """Read the option: a mapping, or its text in YAML or JSON.
 
     Returns:
@@ -96,12 +96,12 @@ def _plain(value: object) -> object:
     return value
 
 
-def as_text(plain: Mapping[str, Any]) -> str:
+def as_text(plain: Mapping[str, object]) -> str:
     """Return the text that `read_policy_kwargs` reads as the same mapping."""
     return json.dumps(plain) if plain else ""
 
 
-def library_policy_kwargs(plain: Mapping[str, Any], known: Sequence[str], parts: Sequence[str]) -> dict[str, Any]:
+def library_policy_kwargs(plain: Mapping[str, Any], known: Sequence[str], parts: Sequence[str]) -> dict[str, object]:
     """Return the library's `policy_kwargs`.
 
     Args:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from typing_extensions import override
 
@@ -29,7 +29,7 @@ class ReplayPart(OffPolicyAgent):
 
     replaces: ClassVar[bool] = False
 
-    def __init_subclass__(cls, **options: Any) -> None:
+    def __init_subclass__(cls, **options: object) -> None:
         """Refuse to be joined to an agent without a replay memory, or to a second memory."""
         super().__init_subclass__(**options)
         if issubclass(cls, OnPolicyAgent):
@@ -46,7 +46,7 @@ class ReplayPart(OffPolicyAgent):
             )
 
     @override
-    def algorithm_options(self) -> dict[str, Any]:
+    def algorithm_options(self) -> dict[str, object]:
         """Return the arguments of the library's class.
 
         Raises:
@@ -91,7 +91,7 @@ class AgentPerfectMemory(ReplayPart):
     replaces: ClassVar[bool] = True
 
     @override
-    def replay_buffer_options(self) -> dict[str, Any]:
+    def replay_buffer_options(self) -> dict[str, object]:
         return super().replay_buffer_options() | {"replay_buffer_class": GrowingMemory}
 
 
@@ -142,12 +142,12 @@ class AgentRehearsal(ReplayPart):
         super().configure(setting)
 
     @override
-    def algorithm_options(self) -> dict[str, Any]:
+    def algorithm_options(self) -> dict[str, object]:
         share, rest = divmod(self.buffer_size, world_size())
         return super().algorithm_options() | {"buffer_size": share + (rank() < rest)}
 
     @override
-    def replay_buffer_options(self) -> dict[str, Any]:
+    def replay_buffer_options(self) -> dict[str, object]:
         seed = derive_seed(self.setting.seed, "buffer", rank())
         make = partial(_make_buffer, policy=self.buffer_policy, sampler=self.buffer_sampler, seed=seed)
         return super().replay_buffer_options() | {

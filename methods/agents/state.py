@@ -114,7 +114,7 @@ def _variable_names(algorithm: Algorithm) -> list[str]:
     return names
 
 
-def _option_types(group: Mapping[str, Any]) -> dict[str, Any]:
+def _option_types(group: Mapping[str, object]) -> dict[str, Any]:
     """Return the types of an optimizer's options by name; the indices of its parameters are returned as they are."""
     return {
         name: value if name == "params" else [type(entry) for entry in (value if isinstance(value, tuple) else [value])]

@@ -1,6 +1,6 @@
 """Equal shares of the tasks in each batch, where environment number k has task k modulo the number of tasks."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import numpy as np
@@ -47,7 +47,7 @@ class EqualSharesRollout(RolloutBuffer):
         self.num_tasks = num_tasks
 
     @override
-    def get(self, batch_size: int | None = None) -> Iterator[RolloutBufferSamples]:  # type: ignore[override]
+    def get(self, batch_size: int | None = None) -> Generator[RolloutBufferSamples, None, None]:
         """Yield batches of all steps in a random order, in which the tasks take turns."""
         if not self.generator_ready:
             next(iter(super().get(1)))  # the library flattens its arrays on the way, one environment after the other

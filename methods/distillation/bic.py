@@ -1,7 +1,7 @@
 """Bias correction (Wu et al., 2019, "Large Scale Incremental Learning")."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from redwood.core.checks import check_range
 from redwood.core.errors import InvalidOptionError
+from redwood.core.parts import Choice
 from redwood.core.seeding import derive_seed, generator
 from redwood.core.workers import gather_objects, rank, world_size
 from redwood.methods.base import Composition
@@ -82,10 +83,10 @@ def fit_bias(scores: Tensor, y: Tensor, new: Tensor) -> tuple[float, float]:
         corrected = torch.where(new, (1 + moved[0]) * scores + moved[1], scores)
         losses = F.cross_entropy(corrected, y, reduction="none")
         loss = ((weights * losses).sum() + moved.square().sum() / 2) / len(y)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return loss
 
-    optimizer.step(objective)  # type: ignore[no-untyped-call]
+    optimizer.step(objective)
     alpha, beta = (moved.detach() + torch.tensor([1.0, 0.0])).tolist()
     return alpha, beta
 
@@ -104,7 +105,7 @@ class BiC(Distilling, Exemplars):
     composition: ClassVar[Composition] = Composition.ANYWHERE
     extends = (TwoSide,)
 
-    optimizer: Any = OPTIMIZERS.chosen(Sgd(momentum=0.9))  # algorithm that updates the weights
+    optimizer: Choice = OPTIMIZERS.chosen(Sgd(momentum=0.9))  # algorithm that updates the weights
     bias_samples: int = 20  # part of --buffer_size: samples that are not trained on; the correction is fitted to them
 
     def __post_init__(self) -> None:

@@ -11,6 +11,7 @@ from typing_extensions import override
 from redwood.buffers import RehearsalBuffer
 from redwood.core.checks import check_range
 from redwood.core.errors import InvalidOptionError
+from redwood.core.parts import Choice
 from redwood.core.state import State
 from redwood.core.workers import sum_over_workers
 from redwood.methods.distillation.lwf_mc import LwFMC
@@ -35,7 +36,7 @@ class ICaRL(LwFMC, Exemplars):
 
     brings: ClassVar[frozenset[str]] = frozenset({"exemplars"})
 
-    buffer_policy: Any = BUFFER_POLICIES.chosen("herding")  # policy that chooses the samples to keep, here exemplars
+    buffer_policy: Choice = BUFFER_POLICIES.chosen("herding")  # policy that chooses the samples to keep, here exemplars
     herding_candidates: int = 2000  # samples of a task, per worker, among which exemplars are chosen at its end
 
     def __post_init__(self) -> None:

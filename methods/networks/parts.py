@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from redwood.core.checks import check_range
 from redwood.core.errors import InvalidOptionError
-from redwood.core.parts import Kind, Part
+from redwood.core.parts import Choice, Kind, Part
 from redwood.core.registry import names_code
 from redwood.methods.networks import NETWORKS, TIMM, adapt_module, build_network
 from redwood.methods.networks.builtin import mlp
@@ -90,7 +90,7 @@ class Network(NetworkPart):
 
     name: str = field(default="auto", metadata=NAME)
     weights: str = ""  # file of initial weights: safetensors or a state dict (none: random)
-    trainable: Any = TRAINABLE.chosen("all")  # part of the network that is trained
+    trainable: Choice = TRAINABLE.chosen("all")  # part of the network that is trained
 
     @property
     @override
@@ -164,7 +164,7 @@ class GivenNetwork(NetworkPart):
     """A module from Python, of which each run trains a copy."""
 
     module: Any = field(default=None, metadata=NAME)
-    trainable: Any = TRAINABLE.chosen("all")  # part of the network that is trained
+    trainable: Choice = TRAINABLE.chosen("all")  # part of the network that is trained
 
     @property
     @override
@@ -202,7 +202,7 @@ class _Models(Kind):
         return GivenNetwork(value) if isinstance(value, nn.Module) else super().make(value, usual)
 
     @override
-    def told(self, text: str) -> Mapping[str, Any]:
+    def told(self, text: str) -> Mapping[str, object]:
         return {"name": text} if issubclass(self.find(text), Network) else {}
 
 

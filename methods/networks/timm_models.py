@@ -58,7 +58,7 @@ def timm_model(
     timm, key = _timm(name), name.removeprefix(PREFIX)
     configuration = _configuration(timm, name, key, published)
     channels, height, width = image_shape(name, observation_space)
-    options: dict[str, Any] = {"num_classes": n_outputs, "in_chans": 3 if channels == 1 else channels}
+    options: dict[str, object] = {"num_classes": n_outputs, "in_chans": 3 if channels == 1 else channels}
     parts: OrderedDict[str, nn.Module] = OrderedDict(scale=Scale(observation_space))
     size = (height, width)
     if published is not None:

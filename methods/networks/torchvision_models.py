@@ -1,7 +1,7 @@
 """The classification models of torchvision, by their torchvision names; weights come from a file alone."""
 
 from collections import OrderedDict
-from typing import Any
+from types import ModuleType
 
 from gymnasium.spaces import Box
 from torch import nn
@@ -16,19 +16,23 @@ _TWO_HEADS = ("googlenet", "inception_v3")
 _FIXED_SIZE = "vit_"
 
 
-def classification_models() -> list[str]:
-    """Return the names of torchvision's classification models."""
+def _models() -> ModuleType:
+    """`torchvision.models`, which takes seconds to import."""
     from torchvision import models
 
-    names: list[str] = models.list_models(module=models)
+    module: ModuleType = models
+    return module
+
+
+def classification_models() -> list[str]:
+    """Return the names of torchvision's classification models."""
+    names: list[str] = _models().list_models(module=_models())
     return names
 
 
 def torchvision_input(name: str) -> ImageInput:
     """The input of torchvision's own weights, by the transforms that come with them."""
-    from torchvision.models import get_model_weights
-
-    preset = get_model_weights(name)["DEFAULT"].value.transforms()
+    preset = _models().get_model_weights(name)["DEFAULT"].value.transforms()
     return ImageInput(preset.mean, preset.std, preset.crop_size[0])
 
 
@@ -49,10 +53,8 @@ def torchvision_model(
     Raises:
         InvalidOptionError: If the model cannot take such observations; many need larger images.
     """
-    from torchvision import models
-
     channels = colour_channels(name, observation_space)
-    options: dict[str, Any] = {"aux_logits": False, "init_weights": True} if name in _TWO_HEADS else {}
+    options: dict[str, object] = {"aux_logits": False, "init_weights": True} if name in _TWO_HEADS else {}
     parts: OrderedDict[str, nn.Module] = OrderedDict(scale=Scale(observation_space))
     if published is not None:
         configuration = torchvision_input(name)
@@ -64,7 +66,7 @@ def torchvision_model(
             options["transform_input"] = True
     elif channels == 1:
         parts["to_three_channels"] = ToThreeChannels()
-    parts["model"] = models.get_model(name, weights=None, num_classes=n_outputs, **options)
+    parts["model"] = _models().get_model(name, weights=None, num_classes=n_outputs, **options)
     network = nn.Sequential(parts)
     check_scores(network, observation_space, n_outputs, name=f"The network {name}")
     return network

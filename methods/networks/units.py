@@ -3,7 +3,7 @@
 import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import fx, nn
@@ -134,7 +134,7 @@ def _read(graph: fx.Graph, network: nn.Module) -> Units:
     modules, groups = dict(network.named_modules()), _Groups()
     written: dict[fx.Node, int | None] = {}  # the group of what a node computes; None: of the samples
     uses: list[tuple[Layer, int | None, int]] = []
-    last: Any = None
+    last: object = None
     for node in graph.nodes:
         if node.op == "placeholder":
             written[node] = None

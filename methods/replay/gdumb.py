@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from redwood.buffers import GreedyBalanced, RehearsalBuffer
 from redwood.core.checks import check_range
+from redwood.core.parts import Choice
 from redwood.core.seeding import derive_seed, generator, preserved_random_state
 from redwood.core.state import State, Stateful
 from redwood.core.workers import gather_objects, rank
@@ -113,8 +114,8 @@ class GDumb(BufferOptions, LightningMethod):
     target = ContinualSetting
     composition: ClassVar[Composition] = Composition.NEVER
 
-    optimizer: Any = OPTIMIZERS.chosen(Sgd(momentum=0.9))  # algorithm that updates the weights
-    lr_schedule: Any = LR_SCHEDULES.chosen("cosine")  # how the learning rate moves within a phase
+    optimizer: Choice = OPTIMIZERS.chosen(Sgd(momentum=0.9))  # algorithm that updates the weights
+    lr_schedule: Choice = LR_SCHEDULES.chosen("cosine")  # how the learning rate moves within a phase
     memory_passes: int = 50  # passes over the stored samples
 
     def __post_init__(self) -> None:

@@ -1,8 +1,9 @@
 """Maximally interfered retrieval (Aljundi et al., 2019)."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
+from redwood.core.parts import Choice
 from redwood.methods.base import Composition
 from redwood.methods.replay.parts import BUFFER_SAMPLERS
 from redwood.methods.replay.rehearsal import Rehearsal
@@ -25,4 +26,4 @@ class MIR(Rehearsal):
     composition: ClassVar[Composition] = Composition.ANYWHERE
     multi_label: ClassVar[bool] = True
 
-    buffer_sampler: Any = BUFFER_SAMPLERS.chosen("mir")  # sampler that chooses the samples to draw
+    buffer_sampler: Choice = BUFFER_SAMPLERS.chosen("mir")  # sampler that chooses the samples to draw

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 
@@ -19,6 +18,7 @@ from redwood.buffers import (
 )
 from redwood.core.checks import check_range
 from redwood.core.errors import BufferInputError, InvalidOptionError
+from redwood.core.parts import Choice
 from redwood.core.seeding import derive_seed
 from redwood.core.workers import rank, world_size
 from redwood.methods.replay.parts import BUFFER_POLICIES, BUFFER_SAMPLERS, BUFFER_TIERS, REPLAY_TIERS
@@ -33,7 +33,7 @@ class BufferOptions:
 
     buffer_size: int = 200  # samples that the buffer holds, over all workers
     buffer_bytes: int = 0  # size of the buffer in bytes, over all workers, in place of buffer_size (0: use buffer_size)
-    buffer_tier: Any = BUFFER_TIERS.chosen("auto")  # memory that holds the buffer
+    buffer_tier: Choice = BUFFER_TIERS.chosen("auto")  # memory that holds the buffer
 
     @property
     def kept_apart(self) -> int:
@@ -103,9 +103,9 @@ def async_option(*, default: bool) -> bool:
 class ReplayOptions(BufferOptions):
     """The options of replay: the samples that a buffer keeps, the samples drawn from it, and their number."""
 
-    buffer_tier: Any = REPLAY_TIERS.chosen("auto")  # memory that holds the buffer
-    buffer_policy: Any = BUFFER_POLICIES.chosen("reservoir")  # policy that chooses the samples to keep
-    buffer_sampler: Any = BUFFER_SAMPLERS.chosen("uniform")  # sampler that chooses the samples to draw
+    buffer_tier: Choice = REPLAY_TIERS.chosen("auto")  # memory that holds the buffer
+    buffer_policy: Choice = BUFFER_POLICIES.chosen("reservoir")  # policy that chooses the samples to keep
+    buffer_sampler: Choice = BUFFER_SAMPLERS.chosen("uniform")  # sampler that chooses the samples to draw
     replay_ratio: float = 1.0  # samples drawn from the buffer for each incoming sample
     asynchronous: bool = async_option(default=False)  # draw from the buffers of all workers, in the background
 

@@ -41,7 +41,7 @@ class BufferComponent(Part):
         except ValueError as error:
             raise InvalidOptionError(f"--{kind.option} {kind.text_of(self)}: {reason_of(error)}.") from error
 
-    def _check_maker(self, base: type[Any]) -> None:
+    def _check_maker(self, base: type) -> None:
         """Raise `ValueError` if the maker is no complete class below `base`, or does not take the fields."""
         own, maker = type(self).__name__, getattr(self, "maker", None)
         if not (isinstance(maker, type) and issubclass(maker, base)):
@@ -58,7 +58,7 @@ class BufferComponent(Part):
                 f"{maker.__name__} cannot take the fields of {own} ({error}); let these be its arguments."
             ) from error
 
-    def _arguments(self) -> dict[str, Any]:
+    def _arguments(self) -> dict[str, object]:
         return {self.argument_names.get(f.name, f.name): getattr(self, f.name) for f in fields(self)}
 
     def make(self) -> Any:
@@ -106,7 +106,7 @@ def _part_of(option: str, name: str) -> type[BufferComponent]:
     )
 
 
-def _remade(option: str, name: str, arguments: dict[str, Any]) -> BufferComponent:
+def _remade(option: str, name: str, arguments: dict[str, object]) -> BufferComponent:
     """For pickle, which finds no class that was made by `_part_of`."""
     return _part_of(option, name)(**arguments)
 

@@ -47,12 +47,12 @@ Change = Callable[[Tensor], Tensor]
 AUGMENTATIONS: Mapping[str, Change] = {"none": none, "flip": flip, "crop_flip": crop_flip}
 
 
-def check_augmentation(augmentation: Any) -> None:
+def check_augmentation(augmentation: object) -> None:
     """Raise `InvalidOptionError` if a text names no change of images, or another object cannot be called."""
     _changes_of(augmentation)
 
 
-def make_augmentation(augmentation: Any, space: Space) -> Change:
+def make_augmentation(augmentation: object, space: Space) -> Change:
     """The change of samples (B, ...) that an option stands for.
 
     Args:

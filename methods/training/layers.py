@@ -63,7 +63,7 @@ class DropAfter:
     def __init__(self, p: float) -> None:
         self.p = p
 
-    def __call__(self, activation: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
+    def __call__(self, activation: nn.Module, args: tuple[object, ...], output: Tensor) -> Tensor:
         """Drop elements of `output`, of any shape, each with probability `p`."""
         return F.dropout(output, self.p, activation.training)
 
@@ -98,7 +98,7 @@ def set_dropout(network: nn.Module, p: float) -> None:
             activation.register_forward_hook(DropAfter(p))
 
 
-def stray_layers(method: Any, network: nn.Module, optimizers: Iterable[Optimizer]) -> list[str]:
+def stray_layers(method: object, network: nn.Module, optimizers: Iterable[Optimizer]) -> list[str]:
     """Names of a method's attributes that are not part of its network, and would have to be for being trained.
 
     Args:
@@ -117,7 +117,7 @@ def stray_layers(method: Any, network: nn.Module, optimizers: Iterable[Optimizer
     ]
 
 
-def _held(value: Any) -> Iterator[Any]:
+def _held(value: object) -> Iterator[Any]:
     if isinstance(value, dict):
         yield from value.values()
     elif isinstance(value, list | tuple):
@@ -126,7 +126,7 @@ def _held(value: Any) -> Iterator[Any]:
         yield value
 
 
-def _parameters(value: Any) -> Iterator[nn.Parameter]:
+def _parameters(value: object) -> Iterator[nn.Parameter]:
     if isinstance(value, nn.Parameter):
         yield value
     elif isinstance(value, nn.Module):

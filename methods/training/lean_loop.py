@@ -51,7 +51,7 @@ def suits(trainer: Trainer, module: LightningModule) -> bool:
         and trainer.accumulate_grad_batches == 1
         and trainer.max_steps == -1
         and not trainer.loggers
-        and all(type(callback).__module__.startswith("redwood.") for callback in trainer.callbacks)  # type: ignore[attr-defined]
+        and all(type(callback).__module__.startswith("redwood.") for callback in callbacks_of(trainer))
         and type(module) is LearnerModule
         and module.automatic_optimization
         and not any(callable(getattr(LightningModule, name, None)) for name in vars(module))
@@ -183,12 +183,17 @@ def clear_gradients(optimizer: Optimizer) -> None:
             parameter.grad = None
 
 
+def callbacks_of(trainer: Trainer) -> list[Callback]:
+    """Return the callbacks of a Trainer, which its class does not declare."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return callbacks
+
+
 def overridden(trainer: Trainer, module: LightningModule, name: str) -> Hooks:
     """Return the overridden hooks of a name, bound: those of the callbacks, then that of the module."""
-    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     hooks: Hooks = [
         partial(getattr(callback, name), trainer, module)
-        for callback in callbacks
+        for callback in callbacks_of(trainer)
         if getattr(type(callback), name) is not getattr(Callback, name)
     ]
     if getattr(type(module), name) is not getattr(LightningModule, name):

@@ -60,7 +60,7 @@ class OptimizerPart(Part):
         trial = nn.Parameter(torch.ones(2, 2))
         trial.grad = torch.ones(2, 2)
         try:
-            self.make([{"params": [trial]}], lr=0.1).step()  # type: ignore[no-untyped-call]
+            self.make([{"params": [trial]}], lr=0.1).step()
         except (ValueError, TypeError, RuntimeError, ArithmeticError, LookupError) as error:
             given = " ".join(f"--{name} {value}" for name, value in self.arguments().items())
             raise InvalidOptionError(
@@ -71,7 +71,7 @@ class OptimizerPart(Part):
         """The values of the options, by name."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
-    def make(self, parameters: Sequence[dict[str, Any]], lr: float) -> Optimizer:
+    def make(self, parameters: Sequence[dict[str, object]], lr: float) -> Optimizer:
         """An optimizer of groups of parameters.
 
         Raises:
@@ -122,7 +122,7 @@ def _of_torch(name: str) -> type[OptimizerPart]:
     return make_dataclass(maker.__name__, options, bases=(OptimizerPart,), namespace=namespace)
 
 
-def _remade(name: str, arguments: dict[str, Any]) -> OptimizerPart:
+def _remade(name: str, arguments: dict[str, object]) -> OptimizerPart:
     """For pickle, which finds no class that was made by `_of_torch`."""
     return _of_torch(name)(**arguments)
 
@@ -174,7 +174,7 @@ def bare_optimizer(method: "LightningMethod") -> Optimizer:
     return optimizer
 
 
-def new_optimizer(method: "LightningMethod", parameters: Sequence[dict[str, Any]]) -> Optimizer:
+def new_optimizer(method: "LightningMethod", parameters: Sequence[dict[str, object]]) -> Optimizer:
     """An optimizer of the method's options, without a schedule and without a state, of these groups."""
     part: OptimizerPart = method.optimizer
     try:

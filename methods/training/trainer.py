@@ -6,7 +6,6 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
 
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning_fabric.utilities import registry
@@ -23,7 +22,7 @@ from redwood.engine.launch import cluster_environment
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.training.callbacks import CheckpointInsidePhase, TrainingHooks, TrainingLog, usual_loss
 from redwood.methods.training.early_stopping import EarlyEnd
-from redwood.methods.training.lean_loop import LeanEpochLoop, suits
+from redwood.methods.training.lean_loop import LeanEpochLoop, callbacks_of, suits
 
 
 def make_trainer(
@@ -75,7 +74,7 @@ def telling_divergence(trainer: Trainer) -> Iterator[None]:
     try:
         yield
     except InvalidPredictionError:
-        for hooks in trainer.callbacks:  # type: ignore[attr-defined]
+        for hooks in callbacks_of(trainer):
             if isinstance(hooks, TrainingHooks):
                 hooks.check(trainer.global_step)
         raise
@@ -145,12 +144,12 @@ _CONTENT = Record(
 class SealedIO(TorchCheckpointIO):
     """Lightning's files of tensors and plain values; it would unpickle local files itself."""
 
-    def save_checkpoint(self, checkpoint: State, path: Any, storage_options: Any = None) -> None:
+    def save_checkpoint(self, checkpoint: State, path: str | Path, storage_options: object = None) -> None:
         """Write the file atomically."""
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         write_checkpoint(checkpoint, Path(path))
 
-    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> State:
+    def load_checkpoint(self, path: str | Path, map_location: object = None, weights_only: bool | None = None) -> State:
         """Read it onto the CPU; Lightning moves what belongs elsewhere.
 
         Raises:

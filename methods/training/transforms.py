@@ -11,6 +11,7 @@ from torch import Tensor
 
 from redwood.core.errors import DataError, InvalidOptionError, reason_of
 from redwood.core.seeding import preserved_random_state
+from redwood.settings.data.transforms import torchvision_transforms
 
 # Trials on one image before a run: a random transform may leave the first ones as they are.
 TRIALS = 10
@@ -135,8 +136,7 @@ def _value(node: ast.expr, written: str) -> object:
 
 
 def _transform_class(name: str) -> type[Any]:
-    from torchvision.transforms import v2
-
+    v2 = torchvision_transforms().v2
     found = getattr(v2, name, None)
     if isinstance(found, type) and issubclass(found, v2.Transform) and found is not v2.Transform:
         return found

@@ -6,7 +6,7 @@ Importing continuum takes seconds, so it is imported when one of these functions
 import inspect
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -26,6 +26,10 @@ from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.download import quiet, reason, staging
 from redwood.settings.data.folders import ImageFiles
 from redwood.settings.data.plain_pickles import plain_pickles
+
+if TYPE_CHECKING:
+    from continuum.datasets import _ContinuumDataset
+    from continuum.scenarios import _BaseScenario
 
 # These wrap data that is given to them, so they stand for no data set by themselves.
 _WRAPPERS = {"InMemoryDataset", "H5Dataset", "ImageFolderDataset", "PyTorchDataset", "Fellowship", "CTRL"}
@@ -76,7 +80,7 @@ def load(name: str, data_dir: Path, seed: int, image_size: int) -> Dataset:
     return _dataset(title, x, y, x_test, y_test, contexts, contexts_test)
 
 
-def from_scenarios(train: Any, test: Any) -> Dataset:
+def from_scenarios(train: "_BaseScenario", test: "_BaseScenario") -> Dataset:
     """Turn a pair of continuum scenarios into a data set whose `contexts` are the scenarios' tasks.
 
     Labels are those of the scenario (a `ClassIncremental` renumbers classes by its order). If the only transformation
@@ -123,7 +127,7 @@ def _dataset(
     return Dataset(name, x, y, x_test, y_test, t, t_test, max_value=None if x.dtype.is_floating_point else 255)
 
 
-def _read_or_download(source: Any, data_dir: Path) -> tuple[_Split, _Split]:
+def _read_or_download(source: "type[_ContinuumDataset]", data_dir: Path) -> tuple[_Split, _Split]:
     problem: Exception | None = None
     if data_dir.is_dir():  # continuum would create it
         try:
@@ -153,13 +157,13 @@ def _read_or_download(source: Any, data_dir: Path) -> tuple[_Split, _Split]:
         ) from error
 
 
-def _read(source: Any, folder: Path, download: bool) -> tuple[_Split, _Split]:
+def _read(source: "type[_ContinuumDataset]", folder: Path, download: bool) -> tuple[_Split, _Split]:
     train, test = (_read_split(source, folder, train, download) for train in (True, False))
     return train, test
 
 
-def _read_split(source: Any, folder: Path, train: bool, download: bool) -> _Split:
-    options: dict[str, Any] = dict(_OPTIONS.get(source.__name__, {}))
+def _read_split(source: "type[_ContinuumDataset]", folder: Path, train: bool, download: bool) -> _Split:
+    options: dict[str, object] = dict(_OPTIONS.get(source.__name__, {}))
     parameters = inspect.signature(source).parameters
     by_split = "split" in parameters and "train" not in parameters
     options |= {"split": "train" if train else "test"} if by_split else {"train": train}

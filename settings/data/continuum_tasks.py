@@ -3,16 +3,23 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from redwood.core.errors import DataError
 from redwood.settings.data.arrays import Samples
 from redwood.settings.data.download import reason
 from redwood.settings.data.folders import ImageFiles
+from redwood.settings.data.transforms import torchvision_transforms
+
+if TYPE_CHECKING:
+    from continuum.datasets import _ContinuumDataset
+    from continuum.scenarios import _BaseScenario
+    from continuum.tasks import BaseTaskSet
 
 _KINDS = ("IMAGE_ARRAY", "IMAGE_PATH", "TENSOR", "H5")
 
@@ -29,14 +36,14 @@ class ContinuumTask:
         steps: Its transformations besides `ToTensor`.
     """
 
-    task_set: Any
+    task_set: "BaseTaskSet"
     kind: str
-    x: Any
+    x: np.ndarray
     y: np.ndarray
     steps: list[Any]
 
 
-def read_tasks(name: str, scenario: Any) -> list[ContinuumTask]:
+def read_tasks(name: str, scenario: "_BaseScenario") -> list[ContinuumTask]:
     """Return the tasks of a continuum scenario.
 
     Raises:
@@ -75,12 +82,14 @@ def samples(name: str, *parts: list[ContinuumTask]) -> list[Samples]:
     return [_raw(name, part) for part in parts]
 
 
-def kind_of(data: Any) -> str:
+def kind_of(data: "_ContinuumDataset | BaseTaskSet") -> str:
     """Return the name of the `TaskType` of a continuum data set or task set."""
     return str(data.data_type.name)
 
 
-def refuse_traps(name: str, kind: str, x: Any, y: Any, boxes: Any) -> None:
+def refuse_traps(
+    name: str, kind: str, x: np.ndarray | Tensor, y: np.ndarray | Tensor, boxes: np.ndarray | None
+) -> None:
     """Refuse data that continuum silently spoils, or that is not for classification.
 
     Args:
@@ -104,14 +113,14 @@ def refuse_traps(name: str, kind: str, x: Any, y: Any, boxes: Any) -> None:
             f"Data set {name}: continuum crops the images of later tasks by the bounding boxes of other images; "
             "crop them beforehand and leave the boxes out."
         )
-    if kind == "IMAGE_ARRAY" and not _is_bytes(x):
+    if kind == "IMAGE_ARRAY" and isinstance(x, np.ndarray) and not _is_bytes(x):
         raise DataError(
             f"Data set {name}: continuum casts image arrays to uint8, which would spoil these {x.dtype} values "
             f"from {x.min()} to {x.max()}; scale them to 0..255 and cast them to uint8 first."
         )
 
 
-def channels_first(name: str, kind: str, x: Any) -> Tensor:
+def channels_first(name: str, kind: str, x: np.ndarray) -> Tensor:
     """Return raw samples as a tensor: images H x W or H x W x C as (N, C, H, W), anything else (N, ...) as it is."""
     if kind == "TENSOR" or (kind == "H5" and x.ndim == 2):
         return torch.as_tensor(x)
@@ -126,8 +135,6 @@ def channels_first(name: str, kind: str, x: Any) -> Tensor:
 
 def natural_size(path: str) -> int:
     """Return the side of the image in a file if it is square, 224 for any other."""
-    from PIL import Image
-
     try:
         with Image.open(path) as image:
             width, height = image.size
@@ -136,7 +143,7 @@ def natural_size(path: str) -> int:
     return width if width == height else 224
 
 
-def _read_task(name: str, task_set: Any, number: int) -> ContinuumTask:
+def _read_task(name: str, task_set: "BaseTaskSet", number: int) -> ContinuumTask:
     kind = kind_of(task_set)
     x, y, _ = task_set.get_raw_samples()
     if len(y):
@@ -146,7 +153,7 @@ def _read_task(name: str, task_set: Any, number: int) -> ContinuumTask:
         y = np.array([transform(label) for label in y])
     transform = task_set.trsf[number] if isinstance(task_set.trsf, list) else task_set.trsf
     steps = [] if transform is None else getattr(transform, "transforms", [transform])
-    steps = [step for step in steps if type(step) is not _transforms().ToTensor]
+    steps = [step for step in steps if type(step) is not torchvision_transforms().ToTensor]
     if steps and (kind == "TENSOR" or (kind == "H5" and x.ndim == 2)):
         raise DataError(
             f"Data set {name}: continuum ignores the transformations of tensors (data_type=TaskType.TENSOR) and of "
@@ -193,18 +200,11 @@ def _square_size(steps: list[Any]) -> int | None:
     """The size S if `steps` only resize to S x S, which `ImageFiles` can do; 0 without steps, else None."""
     if not steps:
         return 0
-    bilinear = _transforms().InterpolationMode.BILINEAR
-    if len(steps) > 1 or type(steps[0]) is not _transforms().Resize or steps[0].interpolation != bilinear:
+    bilinear = torchvision_transforms().InterpolationMode.BILINEAR
+    if len(steps) > 1 or type(steps[0]) is not torchvision_transforms().Resize or steps[0].interpolation != bilinear:
         return None
     size = steps[0].size
     return int(size[0]) if isinstance(size, (list, tuple)) and len(size) == 2 and size[0] == size[1] else None
-
-
-def _transforms() -> Any:
-    """`torchvision.transforms`, which takes seconds to import."""
-    from torchvision import transforms
-
-    return transforms
 
 
 def _is_bytes(x: np.ndarray) -> bool:

@@ -211,7 +211,7 @@ def _number(path: Path, name: str, array: np.ndarray) -> np.ndarray:
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-def _slices(path: Path, file: Mapping[str, Any], column: str) -> dict[str, np.ndarray]:
+def _slices(path: Path, file: Mapping[str, object], column: str) -> dict[str, np.ndarray]:
     """The slice of each sample, by the name of a column; a file with test samples needs it of these, too."""
     names = {"slices": column} | ({"slices_test": f"{column}_test"} if "x_test" in file else {})
     for name in names.values():

@@ -13,12 +13,14 @@ from typing import Any, Self, TypeAlias
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import default_collate, get_worker_info
 from typing_extensions import override
 
 from redwood.core.errors import DataError, reason_of
 from redwood.core.files import check_regular, read_bytes
+from redwood.settings.data.arrays import Samples
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.holdout import hold_out
 from redwood.settings.data.paths import PathTable
@@ -95,14 +97,12 @@ class ImageFiles:
 
 
 @contextmanager
-def opened_image(path: str) -> Iterator[Any]:
+def opened_image(path: str) -> Iterator[Image.Image]:
     """Open an image by Pillow, which reads its head alone until its pixels are asked for.
 
     Raises:
         DataError: If the file is missing or no image, or if the block finds that it is damaged.
     """
-    from PIL import Image
-
     try:
         check_regular(Path(path))
         with Image.open(path) as file:
@@ -226,12 +226,13 @@ def _held_out(
 ) -> Dataset:
     """Return the images, with one fifth of each class as test split; grey images are read at once."""
     table = PathTable(paths)
-    splits: list[Any] = []
+    splits: list[tuple[Samples, Tensor]] = []
     for index in hold_out(name, labels.numpy(), seed):
         images = ImageFiles((table[i] for i in index.tolist()), size)
         x = images[torch.arange(len(images))][:, :1].contiguous() if grey else images
-        splits += [x, labels[index]]
-    return Dataset(name, splits[0], splits[1], splits[2], splits[3], max_value=255, class_names=tuple(classes))
+        splits.append((x, labels[index]))
+    (x_train, y_train), (x_test, y_test) = splits
+    return Dataset(name, x_train, y_train, x_test, y_test, max_value=255, class_names=tuple(classes))
 
 
 def _dataset(name: str, size: int, train: Labelled, test: Labelled, classes: Sequence[str]) -> Dataset:

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
@@ -16,6 +17,14 @@ from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.images import MOST_THREADS, DecodedImages, in_memory
 from redwood.settings.data.rows import dataset_of_rows, read_rows
 from redwood.settings.data.tables import features_of
+
+if TYPE_CHECKING:
+    import pandas
+    from datasets import Dataset as Split
+    from datasets import DatasetDict, Features
+    from datasets import Image as ImageFeature
+    from datasets.features.features import FeatureType
+    from PIL.Image import Image
 
 _TRAINING, _TEST = ("train", "training"), ("test", "validation", "valid", "val")
 
@@ -52,7 +61,9 @@ def load(name: str, path: Path, columns: Columns, seed: int, image_size: int) ->
     return from_datasets(path.name or "hugging_face", [found], columns, seed, image_size)
 
 
-def from_datasets(name: str, parts: Sequence[Any], columns: Columns, seed: int, image_size: int) -> Dataset:
+def from_datasets(
+    name: str, parts: Sequence["Split | DatasetDict"], columns: Columns, seed: int, image_size: int
+) -> Dataset:
     """Make a data set of one or two of Hugging Face.
 
     The target is a column of classes (`ClassLabel`, integers, texts) or floats. If there is a column of images, these
@@ -98,7 +109,7 @@ def from_datasets(name: str, parts: Sequence[Any], columns: Columns, seed: int, 
     )
 
 
-def _splits(name: str, parts: Sequence[Any], datasets: Any) -> list[Any]:
+def _splits(name: str, parts: Sequence["Split | DatasetDict"], datasets: ModuleType) -> list["Split"]:
     """One split, or the training and the test split."""
     if len(parts) == 1 and isinstance(parts[0], datasets.DatasetDict):
         found = parts[0]
@@ -119,7 +130,7 @@ def _splits(name: str, parts: Sequence[Any], datasets: Any) -> list[Any]:
     return list(parts)
 
 
-def _plain(name: str, part: Any) -> Any:
+def _plain(name: str, part: "Split") -> "Split":
     """The split as stored, without an output format."""
     if part.format["type"] == "custom":
         raise DataError(
@@ -129,7 +140,7 @@ def _plain(name: str, part: Any) -> Any:
     return part.with_format(None)
 
 
-def _target(name: str, features: Any, columns: Columns, datasets: Any) -> str:
+def _target(name: str, features: "Features", columns: Columns, datasets: ModuleType) -> str:
     """The column to predict: the given one, or the only one of classes, or one with a usual name."""
     classes = [key for key, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
     free = [key for key in classes if key not in (columns.task, columns.slices)]
@@ -138,7 +149,7 @@ def _target(name: str, features: Any, columns: Columns, datasets: Any) -> str:
     return columns.find_target(name, list(features))
 
 
-def _frame(whole: Any, keys: list[str], datasets: Any) -> Any:
+def _frame(whole: "Split", keys: list[str], datasets: ModuleType) -> "pandas.DataFrame":
     """These columns as a pandas DataFrame; classes become categories, a class of -1 is missing."""
     pandas = load_extra("pandas", "data", "A data set of Hugging Face")
     frame = whole.select_columns(keys).to_pandas()
@@ -150,7 +161,7 @@ def _frame(whole: Any, keys: list[str], datasets: Any) -> Any:
     return frame
 
 
-def _image_column(name: str, features: Any, datasets: Any) -> str | None:
+def _image_column(name: str, features: "Features", datasets: ModuleType) -> str | None:
     images = [key for key, feature in features.items() if isinstance(feature, datasets.Image)]
     if len(images) > 1:
         raise DataError(
@@ -159,7 +170,7 @@ def _image_column(name: str, features: Any, datasets: Any) -> str | None:
     return images[0] if images else None
 
 
-def _features(name: str, whole: Any, keys: list[str], wanted: Sequence[str]) -> tuple[Tensor, tuple[str, ...]]:
+def _features(name: str, whole: "Split", keys: list[str], wanted: Sequence[str]) -> tuple[Tensor, tuple[str, ...]]:
     """Numbers and texts as in a table, with their names; or one column of arrays of one shape."""
     datasets = load_extra("datasets", "data", "A data set of Hugging Face")
     kinds = (datasets.List, datasets.LargeList, datasets.Array2D, datasets.Array3D, datasets.Array4D, datasets.Array5D)
@@ -178,7 +189,7 @@ def _features(name: str, whole: Any, keys: list[str], wanted: Sequence[str]) -> 
     return samples_of(name, values.astype(dtype)), ()
 
 
-def _dtype(feature: Any) -> str:
+def _dtype(feature: "FeatureType") -> str:
     """The type of the numbers of an array, which lists may hold deep inside."""
     while hasattr(feature, "feature"):
         feature = feature.feature
@@ -190,11 +201,11 @@ class _ImageReader:
     """Returns the images of Pillow of some rows of a column that holds encoded images."""
 
     name: str
-    encoded: Any
+    encoded: "Split"
     column: str
-    decoder: Any
+    decoder: "ImageFeature"
 
-    def __call__(self, rows: list[int]) -> list[Any]:
+    def __call__(self, rows: list[int]) -> list["Image"]:
         images = []
         for row, encoded in zip(rows, self.encoded[rows][self.column], strict=True):
             try:

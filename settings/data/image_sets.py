@@ -9,7 +9,8 @@ import zlib
 from collections.abc import Callable, Iterable
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,6 +22,9 @@ from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.download import quiet, reason, staging
 from redwood.settings.data.folders import ImageFiles
 from redwood.settings.data.holdout import hold_out
+
+if TYPE_CHECKING:
+    from torchvision.datasets import CIFAR10, SVHN
 
 _UINT8 = 0x08
 
@@ -129,7 +133,7 @@ def dtd(data_dir: Path, seed: int, image_size: int) -> Dataset:
     return read(data_dir)
 
 
-def cifar(key: str, source: Any, data_dir: Path) -> Dataset:
+def cifar(key: str, source: "type[CIFAR10]", data_dir: Path) -> Dataset:
     """Read `source`, torchvision's CIFAR10 or a subclass of it, from its folder or its archive in `data_dir`."""
 
     def read(root: Path, download: bool = False) -> Dataset:
@@ -149,7 +153,7 @@ def cifar(key: str, source: Any, data_dir: Path) -> Dataset:
     return read(data_dir)
 
 
-def house_numbers(key: str, source: Any, data_dir: Path) -> Dataset:
+def house_numbers(key: str, source: "type[SVHN]", data_dir: Path) -> Dataset:
     """Read `source`, torchvision's SVHN or a subclass of it, from its two .mat files in `data_dir`."""
 
     def read(root: Path, download: bool = False) -> Dataset:
@@ -179,11 +183,12 @@ def _idx_set(
     return Dataset(key, x.unsqueeze(1), y.long(), x_test.unsqueeze(1), y_test.long(), max_value=255)
 
 
-def _torchvision() -> Any:
+def _torchvision() -> ModuleType:
     """`torchvision.datasets`, which takes seconds to import."""
     from torchvision import datasets
 
-    return datasets
+    module: ModuleType = datasets
+    return module
 
 
 def _fetch_idx(class_name: str, root: Path, options: dict[str, str]) -> None:
@@ -203,7 +208,7 @@ def _download(key: str, data_dir: Path, needed: str, fetch: Callable[[Path], obj
         ) from error
 
 
-def _images(key: str, x: np.ndarray, y: Any, x_test: np.ndarray, y_test: Any) -> Dataset:
+def _images(key: str, x: np.ndarray, y: object, x_test: np.ndarray, y_test: object) -> Dataset:
     """Make a data set of uint8 images (N, C, H, W) and their labels."""
     pixels, pixels_test = (torch.from_numpy(np.ascontiguousarray(images)) for images in (x, x_test))
     return Dataset(key, pixels, torch.as_tensor(y).long(), pixels_test, torch.as_tensor(y_test).long(), max_value=255)

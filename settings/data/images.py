@@ -3,10 +3,10 @@
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 import torch
+from PIL.Image import Image
 from torch import Tensor
 
 from redwood.core.errors import DataError
@@ -37,7 +37,7 @@ class DecodedImages:
 
     dtype = torch.uint8
 
-    def __init__(self, name: str, read: Callable[[list[int]], Sequence[Any]], rows: Tensor, side: int) -> None:
+    def __init__(self, name: str, read: Callable[[list[int]], Sequence[Image]], rows: Tensor, side: int) -> None:
         self._name, self._read, self._rows, self._side = name, read, rows, side
         spread = torch.linspace(0, len(rows) - 1, min(_LOOKED_AT, len(rows)), dtype=torch.float64).long()
         looked_at = read(rows[spread].tolist())
@@ -60,7 +60,7 @@ class DecodedImages:
         array = np.stack(images) if images else np.empty((0, *self.shape[2:], self.shape[1]), np.uint8)
         return torch.from_numpy(array).permute(0, 3, 1, 2).contiguous()
 
-    def _pixels(self, row: int, image: Any) -> np.ndarray:
+    def _pixels(self, row: int, image: Image) -> np.ndarray:
         """An image as (H, W, C)."""
         _, channels, height, width = self.shape
         if image.mode in _DEEP:

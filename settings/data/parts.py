@@ -216,7 +216,7 @@ class _Datasets(Kind):
         return made.get(kind, DataSource)(source)
 
     @override
-    def told(self, text: str) -> Mapping[str, Any]:
+    def told(self, text: str) -> Mapping[str, object]:
         return {"source": text}
 
 

@@ -8,7 +8,7 @@ reads those of MNIST as tensors alone (`weights_only`).
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import IO, Any
 
 from redwood.core.errors import DataError
 
@@ -34,7 +34,7 @@ class _PlainUnpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-def _load(file: Any, **options: Any) -> Any:
+def _load(file: IO[bytes], **options: Any) -> Any:
     return _PlainUnpickler(file, **options).load()
 
 

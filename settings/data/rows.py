@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,6 +16,9 @@ from redwood.settings.data.columns import PERIODS, Columns
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.holdout import hold_out_rows
 from redwood.settings.data.slices import coded_slices
+
+if TYPE_CHECKING:
+    import pandas
 
 _FEW = 20  # so many values may be classes, however few rows there are
 
@@ -49,7 +53,7 @@ class Rows:
         return bool((self.tasks[torch.argsort(self.time, stable=True)].diff() >= 0).all())
 
 
-def read_rows(name: str, frame: Any, target: str, columns: Columns, seed: int, *, n_test: int) -> Rows:
+def read_rows(name: str, frame: "pandas.DataFrame", target: str, columns: Columns, seed: int, *, n_test: int) -> Rows:
     """Read the columns of a table that are no features.
 
     Args:
@@ -124,13 +128,13 @@ def dataset_of_rows(
     )
 
 
-def is_text(column: Any) -> bool:
+def is_text(column: "pandas.Series") -> bool:
     """True if a column of a table holds texts."""
     pandas = _pandas()
     return bool(pandas.api.types.is_string_dtype(column) or isinstance(column.dtype, pandas.CategoricalDtype))
 
 
-def refuse_missing(name: str, column: Any) -> None:
+def refuse_missing(name: str, column: "pandas.Series") -> None:
     """Raise `DataError` if a column of a table has rows without a value."""
     missing = int(column.isna().sum())
     if missing:
@@ -140,7 +144,7 @@ def refuse_missing(name: str, column: Any) -> None:
         )
 
 
-def coded_classes(name: str, column: Any, what: str) -> tuple[np.ndarray, tuple[str, ...]]:
+def coded_classes(name: str, column: "pandas.Series", what: str) -> tuple[np.ndarray, tuple[str, ...]]:
     """Number the values of a column 0..K-1 in their order.
 
     Args:
@@ -169,7 +173,7 @@ def coded_classes(name: str, column: Any, what: str) -> tuple[np.ndarray, tuple[
     return codes.astype(np.int64), tuple(map(str, values))
 
 
-def _target(name: str, column: Any) -> tuple[Tensor, tuple[str, ...]]:
+def _target(name: str, column: "pandas.Series") -> tuple[Tensor, tuple[str, ...]]:
     if column.dtype.kind == "f":
         refuse_missing(name, column)
         return torch.from_numpy(column.to_numpy(np.float32)), ()
@@ -183,7 +187,7 @@ def _target(name: str, column: Any) -> tuple[Tensor, tuple[str, ...]]:
     return torch.from_numpy(codes), () if plain else class_names
 
 
-def _times(name: str, frame: Any, columns: Columns) -> Tensor:
+def _times(name: str, frame: "pandas.DataFrame", columns: Columns) -> Tensor:
     column = frame[columns.time]
     refuse_missing(name, column)
     if column.dtype.kind not in "biuf":
@@ -196,7 +200,7 @@ def _times(name: str, frame: Any, columns: Columns) -> Tensor:
     return times_of(name, column.to_numpy())
 
 
-def _dates(name: str, column: Any) -> Any:
+def _dates(name: str, column: "pandas.Series") -> "pandas.Series":
     """A column of dates, or of texts such as 2024-03-31, in UTC."""
     try:
         dates = _pandas().to_datetime(column, format="ISO8601", utc=True)
@@ -208,7 +212,9 @@ def _dates(name: str, column: Any) -> Any:
     return dates.dt.tz_localize(None)
 
 
-def _tasks(name: str, frame: Any, columns: Columns, time: Tensor | None) -> tuple[Tensor | None, tuple[str, ...]]:
+def _tasks(
+    name: str, frame: "pandas.DataFrame", columns: Columns, time: Tensor | None
+) -> tuple[Tensor | None, tuple[str, ...]]:
     """The task of each row, and the names of the tasks in their order."""
     if columns.period:
         periods = _dates(name, frame[columns.time]).dt.to_period(PERIODS[columns.period])
@@ -225,7 +231,7 @@ def _tasks(name: str, frame: Any, columns: Columns, time: Tensor | None) -> tupl
     return torch.from_numpy(codes), names
 
 
-def _slices(name: str, column: Any) -> np.ndarray:
+def _slices(name: str, column: "pandas.Series") -> np.ndarray:
     refuse_missing(name, column)
     return np.asarray(column.astype(str) if is_text(column) else column)
 
@@ -255,5 +261,5 @@ def _check_tasks(name: str, rows: Rows, *, drawn: bool) -> None:
             )
 
 
-def _pandas() -> Any:
+def _pandas() -> ModuleType:
     return load_extra("pandas", "data", "A table")

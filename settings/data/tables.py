@@ -3,7 +3,7 @@
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,6 +15,9 @@ from redwood.settings.data.columns import Columns
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.rows import dataset_of_rows, is_text, read_rows, refuse_missing
 from redwood.settings.data.sources import TABLE_FILES, refuse_no_file
+
+if TYPE_CHECKING:
+    import pandas
 
 SUFFIXES = TABLE_FILES
 # By default, pandas reads some 256 kB at a time, which would be a row or less of a wider table.
@@ -32,7 +35,7 @@ def load(path: Path, columns: Columns, seed: int) -> Dataset:
     return from_frames(path.stem, [read_table(path, columns)], columns, seed)
 
 
-def read_table(path: Path, columns: Columns) -> Any:
+def read_table(path: Path, columns: Columns) -> "pandas.DataFrame":
     """The DataFrame of a .csv file (commas, names in the first line) or a .parquet file.
 
     A first column without a name is the row number that pandas writes, and is left out.
@@ -69,7 +72,7 @@ def _header(path: Path) -> list[str]:
         return next((line for line in csv.reader(file) if line), [])
 
 
-def from_frames(name: str, frames: Sequence[Any], columns: Columns, seed: int) -> Dataset:
+def from_frames(name: str, frames: Sequence["pandas.DataFrame"], columns: Columns, seed: int) -> Dataset:
     """Make a data set of a table, or of one for training and one for the test.
 
     Integers, truth values and texts of the target column are classes, floats are numbers to predict. All columns that
@@ -105,7 +108,7 @@ def from_frames(name: str, frames: Sequence[Any], columns: Columns, seed: int) -
     return dataset_of_rows(name, rows, lambda index: x[index], names)
 
 
-def _with_columns(name: str, frame: Any, columns: Columns) -> Any:
+def _with_columns(name: str, frame: "pandas.DataFrame", columns: Columns) -> "pandas.DataFrame":
     """The table with texts as names of its columns; an index that an option names becomes a column."""
     if frame.index.name in {columns.task, columns.time, columns.slices, columns.target} - {""}:
         frame = frame.reset_index()
@@ -116,7 +119,7 @@ def _with_columns(name: str, frame: Any, columns: Columns) -> Any:
     return frame
 
 
-def features_of(name: str, frame: Any, wanted: Sequence[str] = ()) -> tuple[Tensor, tuple[str, ...]]:
+def features_of(name: str, frame: "pandas.DataFrame", wanted: Sequence[str] = ()) -> tuple[Tensor, tuple[str, ...]]:
     """The features of a table: (N, D) float32 of numbers and texts, or (N, ...) of one column whose cells are arrays.
 
     Args:
@@ -154,7 +157,7 @@ def features_of(name: str, frame: Any, wanted: Sequence[str] = ()) -> tuple[Tens
     return values.contiguous(), tuple(numbers.columns)
 
 
-def _texts(name: str, frame: Any) -> list[str]:
+def _texts(name: str, frame: "pandas.DataFrame") -> list[str]:
     """The columns of texts; the others have to hold numbers."""
     # Taking a column out of a table costs more than all else here, and a table may have 100,000 columns of numbers.
     others = [column for column, dtype in zip(frame.columns, frame.dtypes, strict=True) if dtype.kind not in "biuf"]
@@ -165,7 +168,7 @@ def _texts(name: str, frame: Any) -> list[str]:
     return others
 
 
-def _in_order(name: str, numbers: Any, wanted: Sequence[str]) -> Any:
+def _in_order(name: str, numbers: "pandas.DataFrame", wanted: Sequence[str]) -> "pandas.DataFrame":
     """The features in the order of the wanted ones."""
     missing = [one for one in wanted if one not in numbers]
     known = set(wanted)
@@ -190,7 +193,7 @@ def _categories(texts: Sequence[str], wanted: Sequence[str]) -> dict[str, list[s
     return known
 
 
-def _known_texts(name: str, column: Any, known: list[str]) -> Any:
+def _known_texts(name: str, column: "pandas.Series", known: list[str]) -> "pandas.Categorical":
     """A column of texts with the categories that are known of it."""
     if not known:
         raise DataError(_other_columns(name, f"has a column {column.name} of texts"))
@@ -203,7 +206,7 @@ def _known_texts(name: str, column: Any, known: list[str]) -> Any:
     return load_extra("pandas", "data", "A table").Categorical(column.astype(str), categories=known)
 
 
-def _check_categories(name: str, column: Any) -> None:
+def _check_categories(name: str, column: "pandas.Series") -> None:
     values = column.nunique()
     if values > MOST_CATEGORIES:
         raise DataError(
@@ -212,11 +215,11 @@ def _check_categories(name: str, column: Any) -> None:
         )
 
 
-def _holds_arrays(column: Any) -> bool:
+def _holds_arrays(column: "pandas.Series") -> bool:
     return isinstance(column.iloc[0], np.ndarray | list | tuple)
 
 
-def _stacked(name: str, column: Any) -> Tensor:
+def _stacked(name: str, column: "pandas.Series") -> Tensor:
     """Samples of a column whose cells are arrays of one shape; floats become float32."""
     try:
         array = np.stack([_plain(cell) for cell in column])
@@ -230,13 +233,13 @@ def _stacked(name: str, column: Any) -> Tensor:
     return torch.from_numpy(array.astype(np.float32) if array.dtype.kind in "bf" else array)
 
 
-def _plain(cell: Any) -> np.ndarray:
+def _plain(cell: object) -> np.ndarray:
     """An array of numbers; nested arrays come from files as arrays of arrays."""
     array = np.asarray(cell)
     return np.stack([_plain(part) for part in array]) if array.dtype == object else array
 
 
-def _refusal(name: str, column: Any) -> str:
+def _refusal(name: str, column: "pandas.Series") -> str:
     if column.dtype.kind == "M":
         return (
             f"Data set {name}: the column {column.name} holds dates, which are no features; name it by --time_column, "

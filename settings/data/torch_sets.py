@@ -3,10 +3,11 @@
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
+from PIL.Image import Image
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
@@ -88,7 +89,7 @@ class TorchSamples:
         rows: Number of each sample in it (N,).
     """
 
-    def __init__(self, name: str, source: Any, rows: Tensor) -> None:
+    def __init__(self, name: str, source: object, rows: Tensor) -> None:
         self._name, self._source, self._rows = name, source, rows
         first = samples_of(name, torch.as_tensor(read(source, int(rows[0]))[0])[None])
         self.shape, self.dtype = torch.Size((len(rows), *first.shape[1:])), first.dtype
@@ -118,17 +119,18 @@ class TorchSamples:
 class _ImageReader:
     """Returns the images of Pillow of some samples."""
 
-    def __init__(self, source: Any) -> None:
+    def __init__(self, source: object) -> None:
         self._source = source
 
-    def __call__(self, rows: list[int]) -> list[Any]:
-        return [read(self._source, row)[0] for row in rows]
+    def __call__(self, rows: list[int]) -> list[Image]:
+        return [cast(Image, read(self._source, row)[0]) for row in rows]
 
 
-def read(source: Any, row: int) -> Any:
+def read(source: Any, row: int) -> tuple[object, object]:
     """One sample, which depends on its number alone: random transforms draw from a seed of their own."""
     with _seeded(row):
-        return source[row]
+        sample: tuple[object, object] = source[row]
+        return sample
 
 
 @contextmanager
@@ -155,7 +157,7 @@ def _check_first(name: str, source: Any) -> None:
         raise DataError(f"Data set {name} has no length; define __len__.") from error
     if not n:
         raise DataError(f"Data set {name} is empty; add samples.")
-    sample = read(source, 0)
+    sample: object = read(source, 0)
     if not isinstance(sample, tuple | list) or len(sample) != 2:
         found = f"a {type(sample).__name__}" + (f" of {len(sample)}" if isinstance(sample, tuple | list) else "")
         raise DataError(
@@ -186,13 +188,13 @@ def _labels(name: str, source: Any) -> Tensor:
         ) from error
 
 
-def _changes_targets(source: Any) -> bool:
+def _changes_targets(source: object) -> bool:
     """True if a data set of torchvision transforms its labels."""
     own = getattr(source, "target_transform", None)
     return own is not None or getattr(getattr(source, "transforms", None), "target_transform", None) is not None
 
 
-def _samples(name: str, source: Any, rows: Tensor, image_size: int) -> Samples:
+def _samples(name: str, source: object, rows: Tensor, image_size: int) -> Samples:
     if isinstance(source, TensorDataset):
         return samples_of(name, source.tensors[0][rows])
     first = read(source, int(rows[0]))[0]
@@ -210,7 +212,7 @@ def _highest(x: Samples) -> float:
     return float(max(1, int(x.max()))) if isinstance(x, Tensor) else 255.0
 
 
-def _class_names(name: str, parts: Sequence[Any], y: Tensor) -> tuple[str, ...]:
+def _class_names(name: str, parts: Sequence[object], y: Tensor) -> tuple[str, ...]:
     """The names that data sets give their classes, if they are as many.
 
     Raises:
@@ -230,7 +232,7 @@ def _class_names(name: str, parts: Sequence[Any], y: Tensor) -> tuple[str, ...]:
     return names if len(set(names)) == len(names) and all(names) else ()
 
 
-def _given_names(source: Any) -> list[tuple[str, ...]]:
+def _given_names(source: object) -> list[tuple[str, ...]]:
     """The names that a data set gives its classes, or those of each of its parts that gives some."""
     if isinstance(source, Subset):
         return _given_names(source.dataset)

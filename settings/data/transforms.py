@@ -1,5 +1,6 @@
 """Transforms of the samples of a task: a fixed permutation or rotation."""
 
+from types import ModuleType
 from typing import Protocol
 
 import torch
@@ -28,6 +29,14 @@ class Permutation:
         return x.flatten(1).index_select(1, self.order.to(x.device)).view_as(x)
 
 
+def torchvision_transforms() -> ModuleType:
+    """`torchvision.transforms`, with its `v2`; it takes seconds to import."""
+    import torchvision.transforms.v2
+
+    module: ModuleType = torchvision.transforms
+    return module
+
+
 class Rotation:
     """Rotate images by one fixed angle (rotated MNIST; Lopez-Paz & Ranzato, 2017)."""
 
@@ -41,8 +50,7 @@ class Rotation:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Rotate images (B, C, H, W) counter-clockwise about their centre, with bilinear interpolation."""
-        from torchvision.transforms import v2  # takes seconds
-
+        v2 = torchvision_transforms().v2
         rotated: Tensor = v2.functional.rotate(x, self.degrees, interpolation=v2.InterpolationMode.BILINEAR)
         return rotated
 

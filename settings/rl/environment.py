@@ -104,7 +104,7 @@ class TaskEnvironment(EnvWrapper):
         return observation, info
 
     @override
-    def step(self, action: Any) -> StepResult:
+    def step(self, action: object) -> StepResult:
         """Take one step of the budget.
 
         Raises:
@@ -264,7 +264,7 @@ def hide(env: TaskEnvironment) -> HiddenEnvironment:
             return env.reset(seed=seed, options=options)
 
         @override
-        def step(self, action: Any) -> StepResult:
+        def step(self, action: object) -> StepResult:
             return env.step(action)
 
         @override

@@ -95,7 +95,7 @@ class _SeededMetaWorld(EnvWrapper):
         return self.env.reset(seed=seed, options=options)
 
 
-def _as_float(observation: Any) -> Any:
+def _as_float(observation: object) -> Any:
     return np.asarray(observation, dtype=np.float32)
 
 

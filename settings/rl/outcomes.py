@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Self, TypeAlias
+from typing import NamedTuple, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from redwood.core.schema import ListOf, Number, Record
+from redwood.core.schema import Json, ListOf, Number, Record
 from redwood.core.workers import gather_objects
 
 Row: TypeAlias = list[float | None]  # one value for each task (T,), None if it was not tested
@@ -128,12 +128,12 @@ class Evaluations:
         for name, rows in vars(later).items():
             getattr(self, name).extend(rows)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Json:
         """Return the fields as plain values."""
         return dict(vars(self))
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Self:
+    def from_dict(cls, data: Json) -> Self:
         """Restore the result of `to_dict`; further entries are left out."""
         return cls(**{name: data[name] for name in cls.__dataclass_fields__})
 

@@ -123,7 +123,7 @@ class Physics:
 
 
 def _compiled_line(
-    env: Any, start: Mapping[str, float], slopes: Mapping[str, float], update: Callable[[Any], None] | None
+    env: object, start: Mapping[str, float], slopes: Mapping[str, float], update: Callable[[object], None] | None
 ) -> Callable[[int], None]:
     """Write the assignments out as source: a loop over `setattr` takes a tenth of the time of a step of CartPole."""
     lines = ["step = float(step)"]

@@ -10,6 +10,8 @@ import signal
 import sys
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import cloudpickle
@@ -27,7 +29,7 @@ from redwood.settings.rl.types import Env, Options, ResetResult, StepResult
 PRELOAD = [__name__, "redwood.settings.rl.environment"]
 _SHOWN = ("observation_space", "action_space", "metadata", "render_mode")
 
-MakeCopy = Callable[[int, Steps, OnlineReturn], Any]
+MakeCopy = Callable[[int, Steps, OnlineReturn], Env]
 
 
 class EnvironmentProcessError(RedwoodError):
@@ -116,9 +118,9 @@ class EnvironmentProcesses:
         """
         self._steps, self._online = steps, online
         self._closed = False
-        self._answers: dict[int, tuple[Any, list[tuple[int, float]]]] = {}  # received before they were asked for
+        self._answers: dict[int, tuple[object, list[tuple[int, float]]]] = {}  # received before they were asked for
         self._pipes: list[Connection] = []
-        self._processes: list[Any] = []
+        self._processes: list[BaseProcess] = []
         context, payload = _context(), _payload(make)
         for first in range(count):
             here, there = context.Pipe()
@@ -200,7 +202,7 @@ class EnvironmentProcesses:
         self._pipes, self._processes = [], []
 
 
-def _context() -> Any:
+def _context() -> ForkServerContext | SpawnContext:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
@@ -237,7 +239,7 @@ def _serve(pipe: Connection, payload: bytes, folders: list[str], numbers: list[i
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the method's process, too, which ends this one
     torch.set_num_threads(1)
     steps, online = Steps(total), OnlineReturn(total)
-    environments: dict[int, Any] = {}
+    environments: dict[int, Env] = {}
     while True:
         try:
             number, steps.spent, call, arguments = pickle.loads(pipe.recv_bytes())
@@ -255,7 +257,7 @@ def _serve(pipe: Connection, payload: bytes, folders: list[str], numbers: list[i
             return
 
 
-def _made(payload: bytes, numbers: list[int], steps: Steps, online: OnlineReturn) -> dict[int, Any]:
+def _made(payload: bytes, numbers: list[int], steps: Steps, online: OnlineReturn) -> dict[int, Env]:
     try:
         make: MakeCopy = pickle.loads(payload)
         return {number: make(number, steps, online) for number in numbers}
@@ -266,7 +268,7 @@ def _made(payload: bytes, numbers: list[int], steps: Steps, online: OnlineReturn
         ) from error
 
 
-def _answer(environment: Any, call: str, arguments: tuple[Any, ...]) -> Any:
+def _answer(environment: Env, call: str, arguments: tuple[Any, ...]) -> object:
     if call == "shown":
         return {name: getattr(environment, name) for name in _SHOWN}
     if call == "reset":

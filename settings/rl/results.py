@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from redwood.core.schema import ANYTHING, ListOf, Number, Spec
+from redwood.core.schema import ANYTHING, Json, ListOf, Number, Spec
 from redwood.settings.rl.metrics import (
     area_under_curve,
     areas_of_trained,
@@ -136,7 +136,7 @@ class ReturnResults(Results):
         return [float(np.nanmean(areas)) if np.isfinite(areas).any() else None for areas in so_far]
 
     @override
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Json:
         content = super().to_dict()
         if self.evaluations is not None:
             content["evaluations"] = self.evaluations.to_dict() | self._by_phase()
@@ -184,13 +184,13 @@ class ReturnResults(Results):
         phases = len(self.accuracy_matrix)
         return changes_by_phase(found.steps, found.values("curve_return"), phases, self.steps_per_phase)
 
-    def _by_phase(self) -> dict[str, Any]:
+    def _by_phase(self) -> Json:
         """Forgetting and transfer by phase, task and cycle, for readers of `results.json`."""
         found = self.evaluations
         if found is None or self.num_phases == 1 or not self.tested:
             return {}
         losses = forgetting_by_phase(self.learned, self.order)
-        entries: dict[str, Any] = {"forgetting_by_phase": None if losses is None else plain_values(losses)}
+        entries: dict[str, object] = {"forgetting_by_phase": None if losses is None else plain_values(losses)}
         if found.steps:
             changes = self._changes(found)
             lost = isolated_forgetting(changes, self._trained)

@@ -3,7 +3,7 @@
 import warnings
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from redwood.core.checks import Options
 from redwood.core.parts import flat
 from redwood.core.seeding import derive_seed, generator, preserved_random_state
+from redwood.core.state import State
 from redwood.core.workers import rank, split_evenly, world_size
 from redwood.settings.assumptions import Assumptions, Context, TaskIds
 from redwood.settings.config import describe_options
@@ -195,7 +196,7 @@ class ReinforcementStream(FixedStream):
                 return value
         return None
 
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self) -> State:
         """Return environment and physics of each task, and the spaces."""
         told: dict[str, object] = {
             f"task {number}": f"{self._makers[task.environment].name} {task.values}"
@@ -204,13 +205,13 @@ class ReinforcementStream(FixedStream):
         spaces = {"observations": self._setting.observation_space, "actions": self._setting.action_space}
         return told | {name: str(space) for name, space in spaces.items()} | {"episode limits": list(self._limits)}
 
-    def drawn(self) -> dict[str, Any]:
+    def drawn(self) -> State:
         """Return the physics of each task, with the name of its environment if there are several."""
         several = len(self._makers) > 1
         names = [{"env": self._makers[task.environment].name} if several else {} for task in self._tasks]
         return {"task_physics": [name | task.values for name, task in zip(names, self._tasks, strict=True)]}
 
-    def phase_over(self, index: int, method: Learner, scores: Scores) -> dict[str, Any] | None:
+    def phase_over(self, index: int, method: Learner, scores: Scores) -> State | None:
         """Return the episodes after the phase, and the points of the curve inside it; every worker has to call it."""
         found = Evaluations()
         ended: Summary | None = None
@@ -229,7 +230,7 @@ class ReinforcementStream(FixedStream):
         """True if results keep each test episode of a task. Episodes that are single samples are not kept."""
         return self._makers[self._tasks[task].environment].n_test_episodes is None
 
-    def result_fields(self, details: list[dict[str, Any]]) -> dict[str, Any]:
+    def result_fields(self, details: list[dict[str, object]]) -> State:
         """Return the single-task reference, the task of each phase if tasks come back, and the episodes."""
         comes_back = self.num_phases > 1 and self.num_phases > self.num_tasks
         found = Evaluations()

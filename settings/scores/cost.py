@@ -1,7 +1,9 @@
 """The cost of a run: time, memory, floating-point operations, and the cost of choosing its options."""
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from redwood.core.schema import Json
 
 # The uses of a method's computation. A search trains candidates that it may discard.
 USES = ("training", "validation", "selection", "search")
@@ -55,7 +57,7 @@ class Cost:
     parameters: int = 0
     peak_memory_bytes: int = 0
     buffer_bytes: int = 0
-    rehearsal: dict[str, Any] | None = None
+    rehearsal: Json | None = None
     flops: dict[str, list[float]] | None = None
     tuning: dict[str, float] | None = None
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from redwood.core.schema import ListOf, Number, Record, Spec
+from redwood.core.schema import Json, ListOf, Number, Record, Spec
 from redwood.settings.scores.label_sets import ALL
 from redwood.settings.scores.measure import LABEL_GROUPS, LABEL_SCORES, MAP, SUFFIXES, Measure
 from redwood.settings.scores.results import Draw, Results
@@ -39,7 +39,7 @@ class MultiLabelResults(Results):
     }
 
     label_groups: dict[str, list[int]] = field(default_factory=dict)
-    label_scores: list[dict[str, Any]] = field(default_factory=list)
+    label_scores: list[Json] = field(default_factory=list)
 
     @property
     def map_matrix(self) -> list[list[float | None]]:

@@ -16,7 +16,7 @@ from redwood.core.errors import DataError
 from redwood.core.files import plain, read_json, write_json
 from redwood.core.overrides import warn_of_misnamed
 from redwood.core.parts import flat
-from redwood.core.schema import Spec
+from redwood.core.schema import Json, Spec
 from redwood.settings.scores import metrics
 from redwood.settings.scores.cost import USES, Cost
 from redwood.settings.scores.learning_curve import learning_curve_area
@@ -106,7 +106,7 @@ class Results:
     untrained_accuracy: list[float] | None = None
     online_curve: list[tuple[int, float]] = field(default_factory=list)
     cost: Cost = field(default_factory=Cost)
-    config: dict[str, Any] = field(default_factory=dict)
+    config: Json = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=installed_versions)
     top5_accuracy: list[float | None] | None = None
     validation_matrix: list[list[float | None]] = field(default_factory=list)
@@ -115,7 +115,7 @@ class Results:
     slices: SliceScores | None = None
     class_names: list[str] = field(default_factory=list)
     task_names: list[str] = field(default_factory=list)
-    reproduction: dict[str, Any] = field(default_factory=dict)
+    reproduction: Json = field(default_factory=dict)
     # A file holds the forward transfer but not the untrained accuracies: number of rows, and the value for these rows.
     _loaded_forward_transfer: tuple[int, float | None] | None = field(
         default=None, init=False, repr=False, compare=False
@@ -241,7 +241,7 @@ class Results:
         return ""
 
     @property
-    def options(self) -> dict[str, Any]:
+    def options(self) -> Json:
         """The options of the run by name; those of parts stand beside the others."""
         return flat(self.config)
 
@@ -264,7 +264,7 @@ class Results:
             return NotImplemented
         return self.objective >= other.objective if self.lower_is_better else self.objective <= other.objective
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Json:
         """Return the content of `results.json`: plain numbers, strings, lists and dictionaries."""
         return {
             **({} if type(self) is Results else {CLASSES_KEY: references_of(type(self))}),
@@ -295,7 +295,7 @@ class Results:
         key = self.measure.key
         return {f"validation_{key}": self.validation[-1], f"average_validation_{key}": average}
 
-    def _held_out_entries(self) -> dict[str, Any]:
+    def _held_out_entries(self) -> Json:
         name = f"validation_{self.measure.key}"
         return {name: _numbers(self.validation), f"{name}_matrix": list(map(_numbers, self.validation_matrix))}
 
@@ -312,7 +312,7 @@ class Results:
         return frozenset({CLASSES_KEY, held_out, f"{held_out}_matrix", *_OPTIONAL, *cls.optional_entries})
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Self:
+    def from_dict(cls, data: Json) -> Self:
         """Restore results from `to_dict()`. Missing fields are None, and `num_phases` follows from the matrix.
 
         Raises:
@@ -383,7 +383,7 @@ class Results:
         except DataError as error:
             raise DataError(f"In the file {path}: {error}") from error
 
-    def _load_entry(self, name: str, value: Any) -> None:
+    def _load_entry(self, name: str, value: object) -> None:
         """Take a further entry of the file of a subclass."""
         setattr(self, name, value)
 

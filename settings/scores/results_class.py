@@ -3,18 +3,22 @@
 import warnings
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
-from typing import Any
+from typing import TYPE_CHECKING, TypeGuard, TypeVar
 
 from redwood.core.branches import entries
 from redwood.core.errors import DataError, RedwoodError
 from redwood.core.imports import is_limited, is_own, may_import
 from redwood.core.registry import look_up, reference_of
 
+if TYPE_CHECKING:
+    from redwood.settings.scores.results import Results
+
 CLASSES_KEY = "results"  # in a file: the class of the results, then its bases up to the first of redwood's
 ENTRY_POINTS = "redwood.results"  # branches and other packages name the classes of their results under this name
+_R = TypeVar("_R", bound="Results")
 
 
-def check_results_class(cls: type[Any]) -> None:
+def check_results_class(cls: "type[Results]") -> None:
     """Raise `RedwoodError` unless results of a user's class can be made, written and read."""
     *own, base = _up_to_ours(cls)
     if own and "__dataclass_fields__" not in vars(cls):
@@ -31,17 +35,17 @@ def check_results_class(cls: type[Any]) -> None:
             raise RedwoodError(f"{cls.__name__}.own_entries names {name}, which the class does not have; add it.")
 
 
-def references_of(cls: type[Any]) -> list[str]:
+def references_of(cls: "type[Results]") -> list[str]:
     """Return the class, and its bases up to the first of redwood's own, as references."""
     return [reference_of(base, {}) for base in _up_to_ours(cls)]
 
 
-def _up_to_ours(cls: type[Any]) -> list[type[Any]]:
+def _up_to_ours(cls: "type[Results]") -> "list[type[Results]]":
     first = next(number for number, base in enumerate(cls.__mro__) if base.__module__.startswith("redwood."))
     return list(cls.__mro__[: first + 1])
 
 
-def class_for(content: dict[str, Any], cls: type[Any]) -> tuple[type[Any], dict[str, Any]]:
+def class_for(content: dict[str, object], cls: "type[_R]") -> "tuple[type[_R], dict[str, object]]":
     """Return the class of the results in a file, `cls` or a subclass, and the entries that it knows.
 
     Where the class is code of a user that must not be run, it is the nearest of its bases; a warning tells that.
@@ -66,7 +70,7 @@ def class_for(content: dict[str, Any], cls: type[Any]) -> tuple[type[Any], dict[
     return found, {name: value for name, value in content.items() if name in allowed}
 
 
-def _loaded(reference: str, cls: type[Any]) -> type[Any] | None:
+def _loaded(reference: str, cls: "type[_R]") -> "type[_R] | None":
     """Return the class below `cls` that a reference names; None if there is none, or it must not be imported."""
     known = [known for known in _below(cls) if reference_of(known, {}) == reference]
     if known:
@@ -80,14 +84,14 @@ def _loaded(reference: str, cls: type[Any]) -> type[Any] | None:
     except RedwoodError as error:
         warnings.warn(f"The class of some results cannot be loaded: {error}", stacklevel=5)
         return None
-    return found if isinstance(found, type) and _is_below(found, cls) else None
+    return found if _is_below(found, cls) else None
 
 
-def _below(cls: type[Any]) -> Iterator[type[Any]]:
+def _below(cls: "type[_R]") -> "Iterator[type[_R]]":
     yield cls
     for subclass in cls.__subclasses__():
         yield from _below(subclass)
 
 
-def _is_below(found: object, cls: type[Any]) -> bool:
+def _is_below(found: object, cls: "type[_R]") -> "TypeGuard[type[_R]]":
     return isinstance(found, type) and issubclass(found, cls)

@@ -3,11 +3,12 @@
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor
 
+from redwood.core.schema import Json
 from redwood.settings.data.dataset import Dataset
 
 LOSS, ERROR_RATE = "loss", "error rate"
@@ -91,7 +92,7 @@ class SliceScores:
             LOSS if by_loss else ERROR_RATE,
         )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Json:
         """The scores as plain values, for files."""
         return asdict(self)
 

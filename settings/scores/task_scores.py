@@ -2,10 +2,10 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
+from redwood.core.state import State
 from redwood.settings.scores.slices import SliceScores
 
 
@@ -25,7 +25,7 @@ class Scores:
     per_task: list[float | None]
     top5: list[float | None] | None = None
     slices: SliceScores | None = None
-    details: dict[str, Any] | None = None
+    details: State | None = None
 
 
 def nan_to_none(means: Tensor) -> list[float | None]:

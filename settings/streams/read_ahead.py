@@ -9,6 +9,7 @@ import signal
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing.context import ForkServerContext, SpawnContext
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -269,7 +270,7 @@ class _DecodingWorkers:
         self._batches._shutdown_workers()
 
 
-def _as_it_is(x: Any) -> Any:
+def _as_it_is(x: object) -> Any:
     return x
 
 
@@ -279,7 +280,7 @@ def _start_worker(number: int) -> None:
     accept_signals()
 
 
-def _context() -> Any:
+def _context() -> ForkServerContext | SpawnContext:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")

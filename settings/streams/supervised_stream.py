@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import torch
 from gymnasium.spaces import Box, Discrete, MultiBinary
@@ -13,6 +13,7 @@ from typing_extensions import override
 from redwood.core.errors import DataError, InvalidOptionError, NotApplicableError, NotTrainedError
 from redwood.core.overrides import warn_of_misnamed
 from redwood.core.seeding import derive_seed
+from redwood.core.state import State
 from redwood.core.workers import rank, world_size
 from redwood.settings.assumptions import Context, TaskIds
 from redwood.settings.data.arrays import Samples
@@ -484,7 +485,7 @@ class SupervisedStream(FixedStream):
             facts["earlier run"] = self._earlier.identity
         return facts
 
-    def result_fields(self, details: list[dict[str, Any]]) -> dict[str, Any]:
+    def result_fields(self, details: list[dict[str, object]]) -> State:
         """Of label sets: the labels of each group, and the scores by group after each phase."""
         if not isinstance(self._evaluation, LabelEvaluation):
             return {}

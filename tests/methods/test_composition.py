@@ -7,13 +7,13 @@ import pickle
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from redwood.cli import main
 from redwood.core.errors import InvalidOptionError, UnknownNameError
+from redwood.core.parts import Choice
 from redwood.engine.run import Run
 from redwood.methods import METHODS, Composition, compose, get_method
 from redwood.methods.agents.agent import Agent
@@ -39,7 +39,7 @@ class Written(EWC, Rehearsal):
 @dataclass
 class OtherDefaults(LightningMethod):
     composition = Composition.ANYWHERE
-    optimizer: Any = OPTIMIZERS.chosen(Sgd(momentum=0.9))  # algorithm that updates the weights
+    optimizer: Choice = OPTIMIZERS.chosen(Sgd(momentum=0.9))  # algorithm that updates the weights
 
 
 class TestClass:

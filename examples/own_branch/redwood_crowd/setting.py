@@ -1,8 +1,9 @@
 """The node `crowd` of the tree of settings."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
+from redwood.core.parts import Choice
 from redwood.settings import Assumption, ClassIncrementalSetting
 from redwood.settings.streams.supervised_stream import SupervisedStream
 from redwood_crowd.members import MEMBERS
@@ -17,4 +18,4 @@ class CrowdSetting(ClassIncrementalSetting, labels_of_crowd=True):
 
     stream_type: ClassVar[type[SupervisedStream]] = CrowdStream
 
-    members: Any = MEMBERS.chosen("unequal")  # how often each member errs
+    members: Choice = MEMBERS.chosen("unequal")  # how often each member errs

@@ -1,5 +1,5 @@
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pytest
 import torch
@@ -7,6 +7,7 @@ import torch
 from redwood.branches.federated.fedavg import FedAvg, average
 from redwood.branches.federated.fedssi import FedSSI
 from redwood.core.errors import InvalidOptionError
+from redwood.core.parts import Choice
 from redwood.methods.baselines import Finetune
 from redwood.methods.training.optimizers import OPTIMIZERS, Sgd
 from tests.methods.helpers import one_sentence
@@ -119,7 +120,7 @@ class CutSSI(FedSSI):
     """Ends the process before a step of the second phase, if `cut` says which."""
 
     cut: ClassVar[int] = -1
-    optimizer: Any = OPTIMIZERS.chosen(Sgd(momentum=0.9))  # algorithm that updates the weights
+    optimizer: Choice = OPTIMIZERS.chosen(Sgd(momentum=0.9))  # algorithm that updates the weights
     dropout: float = 0.2  # share of the hidden activations dropped in training (Mirzadeh et al., 2020)
 
     def callbacks(self):

@@ -259,5 +259,6 @@ class TestRefusals:
 
     def test_library_is_missing(self, monkeypatch):
         monkeypatch.setitem(__import__("sys").modules, "redwood.methods.agents.vec_env", None)
+        monkeypatch.delattr("redwood.methods.agents.vec_env", raising=False)  # imported by an earlier test
         with pytest.raises(RedwoodError, match=r"^ppo needs the package .*; pip install 'redwood\[rl\]'\.$"):
             configured(PPO(), small_setting("CartPole-v1"))
