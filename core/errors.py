@@ -11,7 +11,7 @@ from redwood.core.peer_words import answer, plain
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Similarity, as `difflib` counts it, from which a known name is suggested for an unknown one.
 ALIKE = 0.75
-SHORT = 3  # letters of names that are suggested for no other: among these, most are alike
+SHORT = 3  # letters of words that are all alike; for these, a name is suggested only if one begins with the other
 
 
 class RedwoodError(ValueError):
@@ -101,10 +101,10 @@ class ClassWarning(UserWarning):
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that is spelled almost like `name`; None if none is. Capitals, `-` and `_` do not count."""
-    names = {plain(other): other for other in known}
-    if len(plain(name)) <= SHORT:
-        return names.get(plain(name))
-    near = difflib.get_close_matches(plain(name), names, n=1, cutoff=ALIKE)
+    written, names = plain(name), {plain(other): other for other in known}
+    if len(written) <= SHORT:
+        names = {other: own for other, own in names.items() if other.startswith(written) or written.startswith(other)}
+    near = difflib.get_close_matches(written, names, n=1, cutoff=ALIKE)
     return names[near[0]] if near else None
 
 

@@ -5,6 +5,7 @@ import re
 import sys
 from importlib import import_module
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
@@ -21,6 +22,11 @@ from redwood.settings import SETTINGS
 log = get_plugin_logger("redwood")
 COMMENT = re.compile(r"^<!--(?:(?!-->).)*-->\n", re.MULTILINE | re.DOTALL)
 MERMAID = re.compile(r"^```mermaid\n.*?^```$", re.MULTILINE | re.DOTALL)
+# Commands, and below them the same in Python: see `tests/docs/blocks.py`.
+TWINS = re.compile(
+    r"^(```bash\n(?:(?!```).*\n)*```)\n\n(```python\n(?:import redwood.*\n\n)?redwood\.(?:(?!```).*\n)*```)$",
+    re.MULTILINE,
+)
 ROW = re.compile(r"^\| `(\w+)` \|", re.MULTILINE)
 DIRECTIVE = re.compile(r"^::: (\S+)\n(?: +.*\n)*", re.MULTILINE)
 # The page of the repository behind a page of the site, and texts for readers that are programs.
@@ -80,8 +86,14 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         markdown = MERMAID.sub("![Who imports whom](house.svg)", markdown)
         if "/" not in name:
             markdown = ROW.sub(_linked, markdown)
+    markdown = TWINS.sub(_in_tabs, markdown)
     texts[name] = DIRECTIVE.sub(_documentation, markdown)
     return markdown
+
+
+def _in_tabs(twins: re.Match[str]) -> str:
+    bash, python = (indent(block, "    ") for block in twins.groups())
+    return f'=== "Command line"\n\n{bash}\n\n=== "Python"\n\n{python}\n'
 
 
 def _linked(row: re.Match[str]) -> str:

@@ -21,6 +21,10 @@ Pages = dict[str, str]  # the text of each page, by its path inside the site
 
 # What users import beside settings and methods, by page.
 API = {
+    "runs": (
+        *("experiments.from_python.run", "experiments.from_python.compare", "engine.pair_results.PairResults"),
+        "experiments.comparisons.comparison.Comparison",
+    ),
     "settings": (
         *("settings.Setting", "settings.Assumptions", "settings.Phase", "settings.Batch", "settings.Dataset"),
         *("settings.Results", "settings.ReinforcementSetting"),
@@ -57,13 +61,19 @@ def _setting_page(record: SettingRecord, records: dict[str, SettingRecord]) -> s
         [
             f"# {key}\n",
             f"{plain(first_line(cls))}\n",
-            f"```bash\npython cli.py --setting {key} --method {method}\n```\n",
+            _start(key, method),
             _facts(facts),
             _docstring(cls),
             f"## Methods\n\n{len(record['methods'])} methods apply: {_links('methods', record['methods'])}.\n",
             f"## Options\n\n{option_table(cls, _fields(cls))}",
         ]
     )
+
+
+def _start(setting: str, method: str) -> str:
+    """How to start a run, on the command line and in Python."""
+    call = f'import redwood\n\nredwood.run("{setting}", "{method}")'
+    return f"```bash\npython cli.py --setting {setting} --method {method}\n```\n\n```python\n{call}\n```\n"
 
 
 def method_pages() -> Pages:
@@ -92,7 +102,7 @@ def _method_page(key: str, records: Iterable[SettingRecord]) -> str:
         [
             f"# {key}\n",
             f"{plain(entry.summary[0].upper() + entry.summary[1:])}.\n",
-            f"```bash\npython cli.py --setting {setting} --method {key}\n```\n",
+            _start(setting, key),
             _facts(facts),
             _docstring(cls),
             f"## Settings\n\nApplies to {len(applies)} settings: {_links('settings', applies)}.\n",

@@ -2,11 +2,15 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import Self, TypeAlias
 
+from typing_extensions import override
+
+from redwood.engine.names import short_names
 from redwood.settings.scores.metrics import transfer_to_last
 from redwood.settings.scores.pareto import dominated_by, hypervolume_of_methods, loss_of
 from redwood.settings.scores.results import Results
+from redwood.settings.scores.shown import Shown
 
 INDEPENDENT = "independent"  # the method that learns each task from nothing, which transfer to the last task refers to
 
@@ -16,8 +20,8 @@ PARTLY, SOME_FAILED = "*", "mean of the seeds that did not fail"
 RunKey: TypeAlias = tuple[int, int | None]
 
 
-@dataclass(frozen=True)
-class PairResults:
+@dataclass(frozen=True, repr=False)
+class PairResults(Shown):
     """The runs of one pair of a comparison.
 
     Attributes:
@@ -33,6 +37,17 @@ class PairResults:
     results: Sequence[Results] = field(default_factory=list)
     failure: str | None = None
     ran_under: str | None = None
+
+    def __repr__(self) -> str:
+        known = [run for run in self.results if run.tested]
+        mean = f", {known[0].score_in_words(replace(self, results=known).objective)}" if known else ""
+        failed = f"; failed: {self.failure}" if self.failure else ""
+        runs = f"{len(self.results)} run{'s' * (len(self.results) != 1)}"
+        return f"<{self.label}: {runs}{mean}{failed}>"
+
+    @override
+    def _shown(self) -> list[Self]:
+        return [self]
 
     @property
     def label(self) -> str:
@@ -157,6 +172,14 @@ def by_measure(pairs: Iterable[PairResults]) -> dict[str, list[PairResults]]:
     for pair in pairs:
         groups.setdefault(measures.get(pair.setting, usual), []).append(pair)
     return groups
+
+
+def with_short_names(pairs: Iterable[PairResults]) -> list[PairResults]:
+    """The pairs under the short names of their settings and methods, for tables and pictures."""
+    pairs = list(pairs)
+    settings = short_names(pair.setting for pair in pairs)
+    methods = short_names(pair.method for pair in pairs)
+    return [replace(pair, setting=settings[pair.setting], method=methods[pair.method]) for pair in pairs]
 
 
 def methods_in_order(pairs: Iterable[PairResults]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Tell the user how far a run is: one live bar on a terminal, plain lines in a log file."""
+"""Tell the user how far a run is: one live bar on a terminal or in a notebook, plain lines in a log file."""
 
 import math
 import time
@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from redwood.core.printable import printable
 from redwood.core.workers import rank
+from redwood.engine.notebook_bar import NotebookBar
 from redwood.engine.terminal import Terminal
 from redwood.settings.scores.measure import ACCURACY, Measure
 
@@ -162,8 +163,34 @@ class BarReporter(LineReporter):
         self._bar.console.print(line, markup=False, highlight=False)
 
 
+class NotebookReporter(LineReporter):
+    """Shows a bar over all phases in a notebook, with the last line beside it."""
+
+    def __init__(self, num_phases: int, measure: Measure = ACCURACY) -> None:
+        super().__init__(num_phases, measure)
+        self._bar, self._line = NotebookBar(), ""
+
+    @override
+    def phase_started(self, index: int, steps: int) -> None:
+        super().phase_started(index, steps)
+        self._bar.show(index, self._num_phases, self._line or f"phase {index + 1}/{self._num_phases}")
+
+    @override
+    def step(self, done: int) -> None:
+        where = f"phase {self._index + 1}/{self._num_phases}: step {done} of {self._steps}"
+        self._bar.show(self._index + done / max(self._steps, 1), self._num_phases, where)
+
+    @override
+    def phase_finished(self, index: int, average: float) -> None:
+        self._line = self.line(index, average)
+        self._bar.show(index + 1, self._num_phases, self._line, at_once=True)
+
+
 def make_reporter(quiet: bool, num_phases: int, measure: Measure = ACCURACY) -> Reporter:
-    """A bar on a terminal, else lines; nothing if `quiet`, or on any worker but the first."""
+    """A bar on a terminal or in a notebook, else lines; nothing if `quiet`, or on any worker but the first."""
     if quiet or rank() != 0:
         return Reporter()
-    return (BarReporter if Terminal().is_terminal else LineReporter)(num_phases, measure)
+    terminal = Terminal()
+    if terminal.is_jupyter:
+        return NotebookReporter(num_phases, measure)
+    return (BarReporter if terminal.is_terminal else LineReporter)(num_phases, measure)

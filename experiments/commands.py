@@ -38,13 +38,13 @@ MAY_BE_GIVEN_TO_ALL = MAY_BE_GIVEN - {"workers", "nodes", "devices"}
 def run(argv: list[str]) -> bool:
     """Run one pair, or compare several."""
     argv = own_names.with_own_names(argv)
-    chosen, rest, in_file = _with_file(argv, arguments.selection_parser())
+    chosen, rest, in_file = with_file(argv)
     if chosen.version:
         return _print_version(argv)
     if chosen.help and not (chosen.setting and chosen.method):
         print(arguments.general_help(setting_names(), method_names()))
         return True
-    _check_names(chosen, rest)
+    check_names(chosen, rest)
     selected, reasons = experiments.pairs.select_pairs(chosen.setting, chosen.method, rest)
     if chosen.help:
         print(experiments.options.pair_help(selected[0], rest, everything=chosen.help == "all"))
@@ -52,22 +52,17 @@ def run(argv: list[str]) -> bool:
     own = experiments.options.with_own_options(selected, argv)
     if own != argv:
         return run(own)
-    with _told_of_file(chosen, in_file):
+    with told_of_file(chosen, in_file):
         if len(selected) == 1:  # training libraries take seconds to import, which a wrong option does not wait for
             experiments.options.check_arguments(selected, rest)
-        console, every = _terminal(), "all" in (chosen.setting, chosen.method)
-        for reason in () if every else dict.fromkeys(reasons):
-            console.print(f"left out: {reason}", soft_wrap=True, markup=False, highlight=False)
-        if len(selected) > 1 or chosen.seeds > 1 or chosen.class_orders is not None or every:
+        console = _terminal()
+        tell_left_out(chosen, reasons, console)
+        if is_for_several(selected, chosen):
             how, orders = experiments.choice.launch_options(chosen), chosen.class_orders
             return experiments.compare.compare(
                 selected, rest, chosen.seeds, console, how, n_orders=orders, table=chosen.table
             )
-        for name in ("table", "launcher", "slurm"):
-            value = getattr(chosen, name)
-            if value is not None:
-                written = value if isinstance(value, str) else " ".join(value)
-                raise UsageError(f"--{name} {written} is for several runs; leave it out, or add --seeds N.")
+        refuse_launching(chosen)
         experiments.runner.run_pair(selected[0], experiments.options.parse_options(selected[0], rest), console)
     return True
 
@@ -77,6 +72,27 @@ def _print_version(argv: list[str]) -> bool:
         raise UsageError(f"--version goes alone; leave {next(a for a in argv if a != '--version')} out.")
     print(__version__)
     return True
+
+
+def tell_left_out(chosen: argparse.Namespace, reasons: Iterable[str], console: "experiments.terminal.Terminal") -> None:
+    """Print why pairs are left out that were chosen by name."""
+    for reason in () if "all" in (chosen.setting, chosen.method) else dict.fromkeys(reasons):
+        console.print(f"left out: {reason}", soft_wrap=True, markup=False, highlight=False)
+
+
+def is_for_several(pairs: Sequence[object], chosen: argparse.Namespace) -> bool:
+    """True if the options ask for a comparison, which may have several runs."""
+    every = "all" in (chosen.setting, chosen.method)
+    return len(pairs) > 1 or chosen.seeds > 1 or chosen.class_orders is not None or every
+
+
+def refuse_launching(chosen: argparse.Namespace) -> None:
+    """Raise `UsageError` for options of several runs, where there is one."""
+    for name in ("table", "launcher", "slurm"):
+        value = getattr(chosen, name)
+        if value is not None:
+            written = value if isinstance(value, str) else " ".join(value)
+            raise UsageError(f"--{name} {written} is for several runs; leave it out, or add --seeds N.")
 
 
 def sweep(argv: list[str]) -> bool:
@@ -91,12 +107,12 @@ def sweep(argv: list[str]) -> bool:
     parser.add_argument("--objectives", metavar="NAMES", help="accuracy, or accuracy,flops (default: accuracy)")
     arguments.add_selection(parser, one_pair=True)
     argv = own_names.with_own_names(argv)
-    chosen, rest, in_file = _with_file(argv, parser)
+    chosen, rest, in_file = with_file(argv, parser)
     if chosen.help:
         print(parser.format_help())
         if not (chosen.setting and chosen.method):
             return True
-    _check_names(chosen, rest)
+    check_names(chosen, rest)
     selected, _ = experiments.pairs.select_pairs(chosen.setting, chosen.method, rest)
     if chosen.help:
         print(experiments.options.pair_help(selected[0], rest, everything=chosen.help == "all"))
@@ -107,7 +123,7 @@ def sweep(argv: list[str]) -> bool:
     if own != argv:
         return sweep(own)
     experiments.options.refuse_taken(selected[0], {"trials", "protocol", "objectives"}, "sweep")
-    with _told_of_file(chosen, in_file):
+    with told_of_file(chosen, in_file):
         experiments.options.check_arguments(selected, rest)
         what = (chosen.space, chosen.trials, chosen.protocol, chosen.objectives)
         wanted = experiments.sweep.Wanted(*what, chosen.seeds, chosen.class_orders, chosen.trust)
@@ -116,7 +132,9 @@ def sweep(argv: list[str]) -> bool:
         )
 
 
-def _with_file(argv: list[str], parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, list[str], Sequence[str]]:
+def with_file(
+    argv: list[str], parser: argparse.ArgumentParser | None = None
+) -> tuple[argparse.Namespace, list[str], Sequence[str]]:
     """Return the options that choose the runs; all other options; and, of these, the options of a file."""
     chosen, rest = arguments.parse_selection(argv, parser)
     if chosen.config is None and chosen.preset is None and chosen.suite is None:
@@ -135,7 +153,7 @@ def _with_file(argv: list[str], parser: argparse.ArgumentParser) -> tuple[argpar
 
 
 @contextmanager
-def _told_of_file(chosen: argparse.Namespace, in_file: Sequence[str]) -> Iterator[None]:
+def told_of_file(chosen: argparse.Namespace, in_file: Sequence[str]) -> Iterator[None]:
     """Say of an unknown option which file has set it."""
     try:
         yield
@@ -149,7 +167,7 @@ def _told_of_file(chosen: argparse.Namespace, in_file: Sequence[str]) -> Iterato
         ) from None
 
 
-def _check_names(chosen: argparse.Namespace, rest: list[str]) -> None:
+def check_names(chosen: argparse.Namespace, rest: list[str]) -> None:
     """Raise `RedwoodError` for what needs no class to be refused: classes take seconds to import."""
     if not (chosen.setting and chosen.method):
         arguments.refuse_old(option_names(rest))

@@ -68,6 +68,11 @@ def _plain(value: object) -> object:
         return value
     if isinstance(value, list | tuple) and all(_is_plain(item) for item in value):
         return [_plain(item) for item in value]
+    return mark_of(value)
+
+
+def mark_of(value: object) -> str:
+    """The text for an object that no file can hold."""
     return f"<{_name(value)}, given from Python>"
 
 

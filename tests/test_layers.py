@@ -28,6 +28,7 @@ INSIDE_FUNCTIONS = {
     "engine/lightning_loggers.py": 1,
     "engine/loggers.py": 1,
     "engine/loop.py": 1,
+    "engine/notebook_bar.py": 1,
     "engine/significance.py": 1,
     "methods/agents/agent.py": 4,
     "methods/agents/off_policy.py": 2,

@@ -9,11 +9,12 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
 from redwood.engine.figures.drawing import Look, height_of, looks_of, looks_of_pairs, new_figure, save_figure, width_of
-from redwood.engine.figures.ranking import has_courses, plot_comparison, title_comparison
+from redwood.engine.figures.ranking import has_courses, plot_comparison, ranking_of, title_comparison
 from redwood.engine.figures.trade_off import draw_trade_off, has_trade_off
 from redwood.engine.names import wrapped
 from redwood.engine.pair_results import PARTLY, SOME_FAILED, PairResults, by_measure, methods_in_order
@@ -28,7 +29,7 @@ _MAX_PANELS = 6
 _DIGITS = 5  # that a cell of the map has room for
 
 
-def draw_comparisons(cells: Sequence[PairResults], folder: Path) -> None:
+def draw_comparisons(cells: Sequence[PairResults], folder: Path, suffix: str = "") -> None:
     """Draw all pictures of a comparison: one for each measure, and the courses of the methods under each setting.
 
     A method has one look in all of them.
@@ -36,6 +37,7 @@ def draw_comparisons(cells: Sequence[PairResults], folder: Path) -> None:
     Args:
         cells: The pairs that apply.
         folder: Where to write `comparison...`; a picture of one setting has its name, with a number if it is taken.
+        suffix: The format, such as `.svg`; empty: PNG and SVG.
     """
     looks, taken = looks_of_pairs(cells), set[str]()
 
@@ -44,7 +46,7 @@ def draw_comparisons(cells: Sequence[PairResults], folder: Path) -> None:
         while found in taken:
             found += "_2"
         taken.add(found)
-        return folder / found
+        return folder / f"{found}{suffix}"
 
     for number, (measure, group) in enumerate(by_measure(cells).items()):
         if any(cell.results for cell in group):
@@ -59,6 +61,11 @@ def draw_comparisons(cells: Sequence[PairResults], folder: Path) -> None:
 def draw_comparison(
     cells: Sequence[PairResults], path: str | os.PathLike[str], looks: Mapping[str, Look] | None = None
 ) -> None:
+    """Write `comparison_of` to a file; see there for the arguments and the errors."""
+    save_figure(comparison_of(cells, looks), path)
+
+
+def comparison_of(cells: Sequence[PairResults], looks: Mapping[str, Look] | None = None) -> Figure:
     """Draw several methods under several settings; draw bars for a single setting or a single method.
 
     Above is a heat map of the mean objective of each pair, with its deviation over seeds. A pair that does not apply is
@@ -67,7 +74,6 @@ def draw_comparison(
 
     Args:
         cells: The pairs that apply; all results are of one measure.
-        path: File to write.
         looks: The look of each method, the same in all figures of a comparison (default: by the methods here).
 
     Raises:
@@ -78,8 +84,7 @@ def draw_comparison(
         names = [cell.method if len(settings) == 1 else cell.setting for cell in cells]
         looks = looks or looks_of_pairs(cells) if len(settings) == 1 else looks_of(settings)
         runs = [(name, cell.results) for name, cell in zip(names, cells, strict=True) if cell.results]
-        plot_comparison(runs, path, looks)
-        return
+        return ranking_of(runs, looks)
     if not any(cell.results for cell in cells):
         raise ValueError("There are no results to compare; pass at least one cell with its runs.")
     panels = {
@@ -113,7 +118,7 @@ def draw_comparison(
         front = f"line: the Pareto front, which no method beats in both {measure.name} and cost"
         lower.suptitle(front, fontsize=10)
     title_comparison(figure, [run for cell in cells if cell.ran_under is None for run in cell.results])
-    save_figure(figure, path)
+    return figure
 
 
 def _draw_map(axes: Axes, cells: Sequence[PairResults], settings: list[str], methods: list[str]) -> None:

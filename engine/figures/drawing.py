@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -45,9 +46,19 @@ _NO_METADATA: dict[str, dict[str, str | None]] = {
 }
 
 
+class _Shown(Figure):
+    """A figure that a notebook shows, as there is no pyplot that would."""
+
+    def _repr_svg_(self) -> str:
+        written = StringIO()
+        with rc_context({"svg.fonttype": "none"}):
+            self.savefig(written, format="svg", bbox_inches="tight", metadata=_NO_METADATA[".svg"])
+        return written.getvalue()
+
+
 def new_figure(width: float, height: float, between: float = 0.04) -> Figure:
     """Return a figure of that many inches, whose layout makes room for all text and `between` the panels."""
-    return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=between))
+    return _Shown(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=between))
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str], own: tuple[re.Pattern[bytes], str] | None = None) -> None:

@@ -15,6 +15,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm, ListedColormap, to_hex
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from redwood.core.registry import load_object
@@ -46,10 +47,13 @@ _LARGE = 100.0  # values without a unit that need no digits behind the point
 _ROOM = 1.04  # for markers at the end of a scale
 
 
-def draw_run(results: Results, folder: Path) -> None:
-    """Draw the pictures of a complete run into its folder: those of every run, and `results.figures()`.
+def draw_run(results: Results, folder: Path, suffix: str = "") -> None:
+    """Draw the pictures of a complete run into a folder: those of every run, and `results.figures()`.
 
-    Each is written as a PNG, and as an SVG for papers and for the page of the run.
+    Args:
+        results: The run.
+        folder: Where to write.
+        suffix: The format, such as `.svg`; empty: a PNG, and an SVG for papers and for the page of the run.
     """
     key = results.measure.key
     drawn: dict[str, Draw] = {f"{key}_matrix": plot_accuracy_matrix, f"{key}_curve": plot_accuracy_curve}
@@ -60,19 +64,19 @@ def draw_run(results: Results, folder: Path) -> None:
     own = results.figures()
     for name, draw in drawn.items():
         if name not in own:
-            draw(results, folder / name)
-    _draw_own(results, own, folder)
+            draw(results, folder / f"{name}{suffix}")
+    _draw_own(results, own, folder, suffix)
     timeline = (results.cost.rehearsal or {}).get("timeline", ())
     if any(name == "step" for name, _, _ in timeline):
-        plot_timeline(timeline, folder / "rehearsal_timeline")
+        plot_timeline(timeline, folder / f"rehearsal_timeline{suffix}")
 
 
-def _draw_own(results: Results, own: Mapping[str, Draw | str], folder: Path) -> None:
+def _draw_own(results: Results, own: Mapping[str, Draw | str], folder: Path, suffix: str) -> None:
     """Draw the pictures that a class of results names; those of a user do not end a run that has been trained."""
     for name, draw in own.items():
         try:
             function = cast("Draw", load_object("figure", draw)) if isinstance(draw, str) else draw
-            function(results, folder / name)
+            function(results, folder / f"{name}{suffix}")
         except Exception as error:
             if type(results).__module__.startswith("redwood."):
                 raise
@@ -117,13 +121,17 @@ def plot_accuracy_matrix(results: Results, path: str | os.PathLike[str]) -> None
 
 
 def plot_accuracy_curve(results: Results, path: str | os.PathLike[str]) -> None:
+    """Write `accuracy_curve` to a file; see there for the errors."""
+    save_figure(accuracy_curve(results), path)
+
+
+def accuracy_curve(results: Results) -> Figure:
     """Draw the accuracy on each task after each phase since it was learned, and the average over tasks learned so far.
 
     With a single phase: a bar per task. Where online accuracy was measured, it gets a panel of its own.
 
     Args:
         results: A run with at least one evaluated phase.
-        path: File to write.
 
     Raises:
         ValueError: If no phase has been evaluated yet.
@@ -141,7 +149,7 @@ def plot_accuracy_curve(results: Results, path: str | os.PathLike[str]) -> None:
     when = "after training" if results.num_phases == 1 else "as tasks are learned"
     title_run(figure, results, f"{measure.title} {when}")
     describe_tasks(figure, results)
-    save_figure(figure, path)
+    return figure
 
 
 def _annotate_cells(axes: Axes, shown: NDArray[np.float64], measure: Measure) -> None:

@@ -33,6 +33,11 @@ def plot_comparison(
     path: str | os.PathLike[str],
     looks: Mapping[str, Look] | None = None,
 ) -> None:
+    """Write `ranking_of` to a file; see there for the arguments and the errors."""
+    save_figure(ranking_of(runs, looks), path)
+
+
+def ranking_of(runs: Sequence[tuple[str, Sequence[Results]]], looks: Mapping[str, Look] | None = None) -> Figure:
     """Draw the final average accuracy of several methods as bars and, where there are several phases, its course.
 
     If all of them are under one setting, a further panel has it against what they computed.
@@ -42,7 +47,6 @@ def plot_comparison(
 
     Args:
         runs: Label and runs (one per seed) of each method.
-        path: File to write.
         looks: How each label looks (default: as `looks_of` these labels has it).
 
     Raises:
@@ -69,7 +73,7 @@ def plot_comparison(
     if traded:
         draw_trade_off(figure.add_subplot(1, panels, panels), runs, (width - 1.5, height - 0.8), looks, name_all=True)
     title_comparison(figure, compared)
-    save_figure(figure, path)
+    return figure
 
 
 def has_courses(group: Sequence[Results]) -> bool:

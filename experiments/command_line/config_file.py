@@ -99,7 +99,7 @@ def load_config(path: Path, *, of_run: bool = False) -> dict[str, object]:
         if name in options:
             raise UsageError(f"In the configuration file {path}, {name} has no place; leave it out.")
     for key, value in options.items():
-        problem = _problem_of_line(key, value)
+        problem = problem_of_line(key, value)
         if problem is not None:
             raise RedwoodError(f"In the configuration file {path}, {key} {problem}.")
     return config
@@ -124,8 +124,8 @@ def _mapping_in(path: Path) -> dict[str, Any]:
     return config
 
 
-def _problem_of_line(key: str, value: object) -> str | None:
-    """Return the problem of a line of a configuration file; None if the line sets exactly one option."""
+def problem_of_line(key: str, value: object) -> str | None:
+    """Return the problem of an option in a configuration file, or of a keyword; None if it sets exactly one option."""
     parts = value if isinstance(value, list) else [value]
     if not key.isidentifier():
         return "is no name of an option; remove that line"

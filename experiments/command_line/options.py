@@ -94,12 +94,12 @@ class Chosen:
         }
 
 
-def choose(cls: type[Any], given: Mapping[str, str], title: str = "", text: str = "", usual: Any = None) -> Chosen:
+def choose(cls: type[Any], given: Mapping[str, Any], title: str = "", text: str = "", usual: Any = None) -> Chosen:
     """A class with the parts that are chosen for its fields; the usual ones, where none is chosen.
 
     Args:
         cls: The class.
-        given: What options are given, as text; see `given_texts`.
+        given: The given options, as text or as an object from Python; see `given_values`.
         title: What the options of the class are of.
         text: What chose the class, if it is a part.
         usual: An object of the class whose options are the defaults.
@@ -111,6 +111,9 @@ def choose(cls: type[Any], given: Mapping[str, str], title: str = "", text: str 
     for name, kind in kinds_of(cls).items():
         default = getattr(usual, name) if usual is not None else usual_part(kind, cls, name)
         chosen = given.get(name, kind.text_of(default))
+        if not isinstance(chosen, str):
+            default = kind.make(chosen)
+            chosen = kind.text_of(default)
         keeps = chosen == kind.text_of(default)
         part = type(default) if keeps else kind.find(chosen)
         parts[name] = choose(part, given, f"--{name} {chosen}", chosen, default if keeps else None)
@@ -138,8 +141,13 @@ def _roots(pair: Pair, arguments: Sequence[str]) -> list[Chosen]:
     classes = (*pair.load(), Run)
     for cls in classes:
         _check_class(cls)
-    given = given_texts(arguments)
+    given = given_values(pair, arguments)
     return [choose(cls, given) for cls in classes]
+
+
+def given_values(pair: Pair, arguments: Sequence[str]) -> dict[str, Any]:
+    """The first value of each option, as text, or as the object from Python that the text stands for."""
+    return {name: pair.objects.get(text, text) for name, text in given_texts(arguments).items()}
 
 
 def _parser(pair: Pair, roots: Sequence[Chosen]) -> argparse.ArgumentParser:
@@ -229,10 +237,19 @@ def parse_options(pair: Pair, arguments: Sequence[str]) -> Options:
         RedwoodError: If a value is out of range or contradicts the setting.
     """
     parser, roots = parser_and_roots(pair, arguments)
-    values = vars(parser.parse_known_args(list(arguments))[0])
+    parsed = vars(parser.parse_known_args(list(arguments))[0])
+    values = {name: _with_objects(value, pair.objects) for name, value in parsed.items()} if pair.objects else parsed
     setting, method, run = (root.make(values) for root in roots)
     check_suitable(method, type(setting))
     return Options(setting, method, run)
+
+
+def _with_objects(value: Any, objects: Mapping[str, Any]) -> Any:
+    """A value with objects from Python in the place of the texts that stand for them."""
+    if isinstance(value, list):
+        (one, *others) = found = [_with_objects(item, objects) for item in value] or [None]
+        return list(one) if isinstance(one, list | tuple) and not others else found
+    return objects.get(value, value) if isinstance(value, str) else value
 
 
 def check_arguments(pairs: list[Pair], arguments: list[str], beside: Sequence[str] = ()) -> None:

@@ -2,10 +2,10 @@
 
 import functools
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import product
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from redwood.core.errors import NotApplicableError
 from redwood.core.parts import all_options, kinds_of
@@ -28,11 +28,13 @@ class Pair:
         setting: The setting.
         method: The method.
         bounds: Of an upper bound: the setting beside whose methods it is shown.
+        objects: Objects from Python by the texts that stand for them in names and arguments, see `keywords`.
     """
 
     setting: str
     method: str
     bounds: str | None = None
+    objects: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def shown_under(self) -> str:
@@ -41,7 +43,8 @@ class Pair:
 
     def record(self) -> dict[str, str]:
         """What is there, by name, for the file of a plan."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        names = {"setting": self.setting, "method": self.method, "bounds": self.bounds}
+        return {name: value for name, value in names.items() if value is not None}
 
     def load(self) -> tuple[type[Setting], type[Method]]:
         """The two classes.
@@ -49,7 +52,11 @@ class Pair:
         Raises:
             RedwoodError: If one is unknown or cannot be imported.
         """
-        return _load(get_setting, self.setting, os.getcwd()), _load(get_method, self.method, os.getcwd())
+        setting, method = (self.objects.get(name) for name in (self.setting, self.method))
+        return (
+            setting or _load(get_setting, self.setting, os.getcwd()),
+            method or _load(get_method, self.method, os.getcwd()),
+        )
 
     def __str__(self) -> str:
         return f"--setting {self.setting} --method {self.method}"
@@ -61,7 +68,9 @@ def _load(get: Callable[[str], T], name: str, folder: str) -> T:
     return get(name)
 
 
-def select_pairs(settings: str, methods: str, arguments: Sequence[str] = ()) -> tuple[list[Pair], list[str]]:
+def select_pairs(
+    settings: str, methods: str, arguments: Sequence[str] = (), objects: Mapping[str, Any] | None = None
+) -> tuple[list[Pair], list[str]]:
     """Return the pairs that two comma lists (or `all`) stand for.
 
     An upper bound, such as joint training, runs under the child of a setting that it applies to, and is shown beside
@@ -74,6 +83,7 @@ def select_pairs(settings: str, methods: str, arguments: Sequence[str] = ()) -> 
         settings: Keys of settings.
         methods: Keys of methods.
         arguments: The other arguments.
+        objects: Objects from Python, see `Pair`.
 
     Returns:
         Those that apply; and why each of the others does not, in one sentence.
@@ -84,7 +94,9 @@ def select_pairs(settings: str, methods: str, arguments: Sequence[str] = ()) -> 
     """
     chosen_settings = dict.fromkeys(setting_names() if settings == "all" else settings.split(","))
     chosen_methods = dict.fromkeys(method_names() if methods == "all" else methods.split(","))
-    chosen = [Pair(setting, method) for setting, method in product(chosen_settings, chosen_methods)]
+    chosen = [
+        Pair(setting, method, objects=objects or {}) for setting, method in product(chosen_settings, chosen_methods)
+    ]
     reasons = {pair: reason for pair in chosen if (reason := _why_not(pair)) is not None}
     if len(reasons) == len(chosen):
         raise NotApplicableError(reasons[chosen[0]])
@@ -94,7 +106,7 @@ def select_pairs(settings: str, methods: str, arguments: Sequence[str] = ()) -> 
         child = _child_for_bound(pair) if pair in reasons and pair.setting in with_methods else None
         if child is not None and child not in chosen_settings:
             del reasons[pair]
-            pairs.append(Pair(child, pair.method, bounds=pair.setting))
+            pairs.append(replace(pair, setting=child, bounds=pair.setting))
         elif pair not in reasons:
             pairs.append(pair)
     meant, others = _with_options(pairs, arguments)
@@ -113,7 +125,7 @@ def _child_for_bound(pair: Pair) -> str | None:
         return None
     names = map(name_of_setting, setting.__subclasses__())
     known = (name for name in names if name in setting_names())
-    return next((name for name in known if why_not_applicable(*Pair(name, pair.method).load()) is None), None)
+    return next((name for name in known if why_not_applicable(*replace(pair, setting=name).load()) is None), None)
 
 
 def _used_options(setting: type[Setting]) -> set[str]:

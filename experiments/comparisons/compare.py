@@ -3,9 +3,9 @@
 import os
 import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.text import Text
@@ -14,13 +14,13 @@ from redwood.core.errors import NotApplicableError, PinnedOptionError, RedwoodEr
 from redwood.core.files import refuse_folders, remove_temporaries, write_atomically
 from redwood.engine.folder_lock import locked
 from redwood.engine.launched import is_first_process
-from redwood.engine.names import short_names
-from redwood.engine.pair_results import PairResults, by_measure, marked_bounds
+from redwood.engine.pair_results import PairResults, by_measure, marked_bounds, with_short_names
 from redwood.engine.run import Run
 from redwood.engine.signals import Stopped
 from redwood.experiments.command_line.arguments import UsageError
 from redwood.experiments.command_line.options import Options, parse_pairs
 from redwood.experiments.command_line.pairs import Pair
+from redwood.experiments.comparisons.comparison import Comparison
 from redwood.experiments.comparisons.page import source_of_comparison
 from redwood.experiments.launchers.choice import LaunchOptions
 from redwood.experiments.launchers.jobs import Failure, Job, settled
@@ -45,20 +45,44 @@ def compare(
 ) -> bool:
     """Run every pair with every seed and class order, and end in a table, a file and a picture.
 
+    Args and errors are those of `start`.
+
+    Returns:
+        Whether all of them succeeded.
+    """
+    return start(pairs, arguments, n_seeds, console, how, n_orders=n_orders, table=table).complete
+
+
+def start(
+    pairs: list[Pair],
+    arguments: list[str],
+    n_seeds: int,
+    console: Console,
+    how: LaunchOptions,
+    *,
+    n_orders: int | None = None,
+    table: str | None = None,
+    tables: Console | None = None,
+    reports: bool = True,
+) -> Comparison:
+    """Run every pair with every seed and class order.
+
     A run that fails is reported, and the others go on; pairs that the data does not suit are left out.
 
     Args:
         pairs: What to compare.
         arguments: Options of the command line; each pair takes those that it has.
         n_seeds: Seeds per pair.
-        console: Where to print.
+        console: Where to print the progress.
         how: Where the runs take place, and how many at once.
         n_orders: Orders of the classes, with `n_seeds` seeds each; None: each run draws one from its seed.
         table: A key of `TABLES`, in which format a table is printed and written, too; `latex:forgetting` has that
             metric alone.
+        tables: Where to print the tables at the end (default: where the progress is printed).
+        reports: Whether to print the tables, and to write the files, the pictures and the page.
 
     Returns:
-        Whether all of them succeeded.
+        The results of the pairs.
 
     Raises:
         RedwoodError: If the folder to write to holds files already, or no pair can have its options.
@@ -80,7 +104,7 @@ def compare(
         if is_first_process():
             refuse_used(folder)  # again: another process may have used it since the first check
             plan.save()
-        return _carry_out(plan, parsed, console, how, table)
+        return _carry_out(plan, parsed, how, _Output(console, tables or console, table, reports))
 
 
 def _without_pinned(
@@ -108,6 +132,7 @@ def resume_comparison(
     among `changes` take the place of the plan's, this time.
     """
     plan = ComparisonPlan.load(folder)
+    plan.refuse_objects()
     if not trusted:
         plan.refuse_untrusted()
     plan.arguments += changes
@@ -116,23 +141,33 @@ def resume_comparison(
     refuse_one_id(_first(parsed).run)
     with locked(folder, when=is_first_process()):
         plan.refuse_other_runs(parsed)
-        return _carry_out(plan, parsed, console, how, table)
+        return _carry_out(plan, parsed, how, _Output(console, console, table)).complete
+
+
+class _Output(NamedTuple):
+    """Where to print the progress and the tables; the format of a further table; whether to report at all."""
+
+    console: Console
+    tables: Console
+    table: str | None
+    reports: bool = True
 
 
 def _carry_out(
-    plan: ComparisonPlan, parsed: list[Options | RedwoodError], console: Console, how: LaunchOptions, table: str | None
-) -> bool:
+    plan: ComparisonPlan, parsed: list[Options | RedwoodError], how: LaunchOptions, output: _Output
+) -> Comparison:
     refuse_folders(plan.folder, (*(f"comparison*.{suffix}" for suffix in ("csv", "png", "svg", "tex", "md")), REPORT))
     if is_first_process():
         remove_temporaries(plan.folder)
         for job in chain(*plan.jobs(parsed)):
             job.forget_failure()  # runs that failed are tried again
-    return _run_and_report(plan, parsed, console, how, table)
+    return _run_and_report(plan, parsed, how, output)
 
 
 def _run_and_report(
-    plan: ComparisonPlan, parsed: list[Options | RedwoodError], console: Console, how: LaunchOptions, table: str | None
-) -> bool:
+    plan: ComparisonPlan, parsed: list[Options | RedwoodError], how: LaunchOptions, output: _Output
+) -> Comparison:
+    console = output.console
     for pair, options in zip(plan.pairs, parsed, strict=True):
         if isinstance(options, RedwoodError):
             console.print(Text(f"{pair.setting} / {pair.method}, left out: {options}", style="bold"), soft_wrap=True)
@@ -144,7 +179,7 @@ def _run_and_report(
     by_pair = list(plan.jobs(parsed))
     try:
         jobs = [job for group in by_pair for job in group]
-        outcomes = _run_all(jobs, _first(parsed).run, plan.folder, console, how)
+        outcomes = _run_all(jobs, _first(parsed).run, plan.folder, how, output)
     except KeyboardInterrupt:
         raise InterruptedRun(plan.folder) from None
     except Stopped as stop:
@@ -161,9 +196,9 @@ def _run_and_report(
         for pair, options, group in zip(plan.pairs, parsed, by_pair, strict=True)
         if pair not in left_out
     ]
-    if is_first_process():
-        _report(rows, outcomes, plan.folder, console, table)
-    return all(row.failure is None for row in rows)
+    if is_first_process() and output.reports:
+        _report(rows, outcomes, plan.folder, output.tables, output.table)
+    return Comparison(rows, plan.folder)
 
 
 def _report(
@@ -177,10 +212,7 @@ def _report(
     from redwood.engine.figures.comparison import draw_comparisons  # matplotlib is for the end
 
     write_comparison(rows, folder / "comparison.csv")
-    settings = short_names(row.setting for row in rows)
-    methods = short_names(row.method for row in rows)
-    short = [replace(row, setting=settings[row.setting], method=methods[row.method]) for row in rows]
-    shown = marked_bounds(short)
+    shown = marked_bounds(with_short_names(rows))
     for group in by_measure(shown).values():
         print_comparison(group, console)
     draw_comparisons(shown, folder)
@@ -198,12 +230,13 @@ def _report(
 
 
 def _run_all(
-    jobs: Sequence[Job], run: Run, folder: Path, console: Console, how: LaunchOptions
+    jobs: Sequence[Job], run: Run, folder: Path, how: LaunchOptions, output: _Output
 ) -> Mapping[Job, Results | Failure]:
     """Run all jobs; complete ones are only read. Processes that torchrun has started take them in one order."""
     outcomes: dict[Job, Results | Failure] = {job: job.results() for job in jobs if job.complete}
     launcher = how.make(run, folder)
-    with make_monitor(console, len(jobs), len(outcomes), how.here, run.quiet) as monitor, launcher:
+    with make_monitor(output.console, len(jobs), len(outcomes), how.here, run.quiet) as monitor, launcher:
+        monitor.names_logs = output.reports
         _import_for_the_end()
         for job, outcome in launcher.run([job for job in jobs if job not in outcomes], monitor.started):
             outcomes[job] = settled(job, outcome, folder)

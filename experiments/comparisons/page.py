@@ -50,6 +50,9 @@ def _read_table(path: Path) -> tuple[dict[tuple[str, str], str], set[tuple[str, 
 
 
 def _command_of(plan: ComparisonPlan) -> str:
+    """The command that repeats a comparison; empty where objects from Python were among its options."""
+    if plan.objects:
+        return ""
     settings = dict.fromkeys(pair.shown_under for pair in plan.pairs)
     methods = dict.fromkeys(pair.method for pair in plan.pairs)
     seeds = ["--seeds", str(plan.n_seeds)] if plan.n_seeds > 1 else []

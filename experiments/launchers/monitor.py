@@ -1,4 +1,4 @@
-"""Tell the user how far a comparison is: a live display on a terminal, a line per run in a log file."""
+"""Tell the user how far a comparison is: a live display on a terminal or in a notebook, a line per run in a file."""
 
 from typing import Self
 
@@ -8,6 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.text import Text
 from typing_extensions import override
 
+from redwood.engine.notebook_bar import NotebookBar
 from redwood.experiments.launchers.jobs import Failure, Job
 from redwood.experiments.report.tables import summary_of
 from redwood.settings.scores.results import Results
@@ -19,7 +20,10 @@ class Monitor:
     Attributes:
         done: Runs that are over, those that failed included.
         failed: Runs that failed.
+        names_logs: Whether a failure names the file with what the run printed.
     """
+
+    names_logs = True
 
     def __init__(self, console: Console, total: int, done: int) -> None:
         """Take where to print, how many runs there are, and how many of them were done before."""
@@ -40,6 +44,13 @@ class Monitor:
         self.done += 1
         self.failed += isinstance(outcome, Failure) and outcome.applies
 
+    def describe(self, job: Job, failure: Failure) -> str:
+        """One line: the run, why it failed, and the file with its output; or why it is left out."""
+        if not failure.applies:
+            return f"{job.label} left out: {failure.reason}"
+        log = f" (see {job.log})" if self.names_logs and job.log.exists() else ""
+        return f"{job.label} failed: {' '.join(failure.reason.split())}{log}"
+
 
 class HeadingMonitor(Monitor):
     """A heading over what each run prints, for runs in this process."""
@@ -56,7 +67,7 @@ class LineMonitor(Monitor):
     @override
     def ended(self, job: Job, outcome: Results | Failure) -> None:
         super().ended(job, outcome)
-        text = describe_failure(job, outcome) if isinstance(outcome, Failure) else f"{job.label}: {summary_of(outcome)}"
+        text = self.describe(job, outcome) if isinstance(outcome, Failure) else f"{job.label}: {summary_of(outcome)}"
         self._console.print(Text(f"[{self.done}/{self._total}] {text}"), soft_wrap=True)
 
 
@@ -95,7 +106,7 @@ class LiveMonitor(Monitor):
         if job in self._running:
             self._display.remove_task(self._running.pop(job))
         if isinstance(outcome, Failure):
-            self._console.print(Text(describe_failure(job, outcome)), soft_wrap=True)
+            self._console.print(Text(self.describe(job, outcome)), soft_wrap=True)
         self._show()
 
     def _show(self) -> None:
@@ -104,12 +115,28 @@ class LiveMonitor(Monitor):
         self._display.update(self._all, completed=self.done, description=text)
 
 
-def describe_failure(job: Job, failure: Failure) -> str:
-    """One line: the run, why it failed, and the file with its output; or why it is left out."""
-    if not failure.applies:
-        return f"{job.label} left out: {failure.reason}"
-    log = f" (see {job.log})" if job.log.exists() else ""
-    return f"{job.label} failed: {' '.join(failure.reason.split())}{log}"
+class NotebookMonitor(Monitor):
+    """A bar over all runs in a notebook, below a line for each that has failed."""
+
+    def __init__(self, console: Console, total: int, done: int) -> None:
+        super().__init__(console, total, done)
+        self._bar = NotebookBar()
+
+    @override
+    def started(self, job: Job) -> None:
+        super().started(job)
+        self._show(job.label)
+
+    @override
+    def ended(self, job: Job, outcome: Results | Failure) -> None:
+        super().ended(job, outcome)
+        if isinstance(outcome, Failure):
+            self._console.print(Text(self.describe(job, outcome)), soft_wrap=True)
+        self._show(f"{job.label}: {'failed' if isinstance(outcome, Failure) else summary_of(outcome)}")
+
+    def _show(self, text: str) -> None:
+        failed = f", {self.failed} failed" if self.failed else ""
+        self._bar.show(self.done, self._total, f"{self.done} of {self._total} runs{failed}; {text}", at_once=True)
 
 
 def make_monitor(console: Console, total: int, done: int, here: bool, quiet: bool) -> Monitor:
@@ -124,6 +151,8 @@ def make_monitor(console: Console, total: int, done: int, here: bool, quiet: boo
     """
     if quiet:
         return Monitor(console, total, done)
+    if console.is_jupyter:
+        return NotebookMonitor(console, total, done)
     if here:
         return HeadingMonitor(console, total, done)
     return (LiveMonitor if console.is_terminal else LineMonitor)(console, total, done)

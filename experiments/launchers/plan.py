@@ -13,15 +13,15 @@ from redwood.core.imports import allow
 from redwood.core.parts import flat, option_fields
 from redwood.core.schema import ListOf, Number, Record, Text
 from redwood.engine.folder import RunFolder
-from redwood.experiments.command_line.arguments import MOST_RUNS, UsageError, given_texts, option_names
-from redwood.experiments.command_line.options import Options, choose
+from redwood.experiments.command_line.arguments import MOST_RUNS, UsageError, option_names
+from redwood.experiments.command_line.options import Options, choose, given_values
 from redwood.experiments.command_line.pairs import Pair
 from redwood.experiments.command_line.trust import options_of, refuse_untrusted
 from redwood.experiments.launchers.jobs import CLASS_ORDER_SEED, Job
 from redwood.experiments.launchers.plan_file import read_plan, write_plan
 from redwood.experiments.launchers.resources import resources_needed
 from redwood.experiments.runs.runner import label_of, refuse_other_results
-from redwood.settings.config import describe_run
+from redwood.settings.config import describe_run, is_marked
 from redwood.settings.scores.cost import TuningCost
 from redwood.settings.table import name_of_setting
 
@@ -152,6 +152,19 @@ class ComparisonPlan:
         }
         write_plan(self.folder / FILE, content)
 
+    @property
+    def objects(self) -> list[str]:
+        """The options whose values are objects from Python, which no file can hold."""
+        return [name for name, values in options_of(self.arguments).items() if any(map(is_marked, values))]
+
+    def refuse_objects(self) -> None:
+        """Raise `RedwoodError` if objects from Python were among the options."""
+        for name in self.objects:
+            raise RedwoodError(
+                f"{self.folder / FILE} cannot hold the {name} of its runs, which was given from Python; start the "
+                "comparison anew from Python."
+            )
+
     def refuse_untrusted(self) -> None:
         """Raise `RedwoodError` if it names code, which would be run."""
         named: list[Mapping[str, object]] = [*map(Pair.record, self.pairs), options_of(self.arguments)]
@@ -224,7 +237,7 @@ class ComparisonPlan:
 
 def has_class_order(pair: Pair, arguments: Sequence[str]) -> bool:
     """True if the stream that the arguments choose for a pair can draw its class order from a seed."""
-    chosen = choose(pair.load()[0], given_texts(arguments))
+    chosen = choose(pair.load()[0], given_values(pair, arguments))
     return any("class_order_seed" in option_fields(part.cls) for part in chosen.all())
 
 

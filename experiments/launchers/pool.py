@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Self
 
-from redwood.core.child_processes import interrupts_blocked
+from redwood.core.child_processes import interrupts_blocked, main_module_hidden
 from redwood.core.fork_server import Copy, ForkServer, is_available
 from redwood.experiments.launchers.jobs import Failure, Job, Outcome, run_job
 from redwood.experiments.launchers.resources import Resources
@@ -199,9 +199,10 @@ class _Process:
 def _started(server: ForkServer | None, pipe: Connection, variables: Mapping[str, str]) -> BaseProcess:
     """A process that serves; interrupts on the terminal do not reach it before it leads a group of its own."""
     if server is not None:
-        return server.start_process(serve, (pipe, variables))
+        with main_module_hidden():
+            return server.start_process(serve, (pipe, variables))
     process = multiprocessing.get_context("spawn").Process(target=serve, args=(pipe, variables))
-    with interrupts_blocked():
+    with interrupts_blocked(), main_module_hidden():
         process.start()
     return process
 

@@ -74,16 +74,20 @@ def content_of(sources: Sequence[Source]) -> Content:
     if sources[0].kind == "run" and len(runs) == 1:
         parts = [
             Part("Results", tables=list(tables_of(runs[0].results))),
-            Part("Figures", figures=_read(runs[0].folder.glob("*.svg"))),
+            Part("Figures", figures=read_pictures(runs[0].folder.glob("*.svg"))),
         ]
     else:
         drawn = _comparison_pictures(sources, pairs)
         shown = [one for number, one in enumerate(drawn, start=1) if _size(drawn[:number]) <= MAX_BYTES]
         folded, left_out = _of_runs(entries, MAX_BYTES - _size(shown))
         parts = [
-            Part("Results", _LEAD, _result_tables(pairs)),
+            Part("Results", _LEAD, result_tables(pairs)),
             Part("Comparison", figures=shown),
-            *(Part("Tuning", one.lead, one.tables, _read([one.folder / "sweep.svg"])) for one in sources if one.tables),
+            *(
+                Part("Tuning", one.lead, one.tables, read_pictures([one.folder / "sweep.svg"]))
+                for one in sources
+                if one.tables
+            ),
             Part("Runs", "The figures of the first run of each pair.", folded=folded),
         ]
         left_out += len(drawn) - len(shown)
@@ -99,7 +103,7 @@ def content_of(sources: Sequence[Source]) -> Content:
     )
 
 
-def _read(paths: Iterable[Path]) -> list[Picture]:
+def read_pictures(paths: Iterable[Path]) -> list[Picture]:
     """The figures in some files; what is no file, or larger than a page, is left out."""
     found = [path for path in sorted(paths) if path.is_file() and path.stat().st_size < MAX_BYTES]
     texts = [base64.b64encode(path.read_bytes()).decode() for path in found]
@@ -117,15 +121,20 @@ def _comparison_pictures(sources: Sequence[Source], pairs: Sequence[PairResults]
     """The figures of a comparison; of several folders, or before its end, they are drawn now."""
     folder = sources[0].runs_folder
     if len(sources) == 1 and (folder / "comparison.svg").exists():
-        return _read(folder.glob("comparison*.svg"))
+        return read_pictures(folder.glob("comparison*.svg"))
+    return drawn_comparison(pairs)
+
+
+def drawn_comparison(pairs: Sequence[PairResults]) -> list[Picture]:
+    """The figures of pairs, drawn now; none of a single run."""
     tested = [replace(pair, results=[run for run in pair.results if run.tested]) for pair in pairs]
     if sum(len(pair.results) for pair in tested) < 2:
         return []
     from redwood.engine.figures.comparison import draw_comparisons  # matplotlib takes seconds
 
     with TemporaryDirectory() as temporary:
-        draw_comparisons(tested, Path(temporary))
-        return _read(Path(temporary).glob("*.svg"))
+        draw_comparisons(tested, Path(temporary), ".svg")
+        return read_pictures(Path(temporary).glob("*.svg"))
 
 
 def _of_runs(entries: Sequence[Entry], most: int) -> tuple[list[tuple[str, list[Picture]]], int]:
@@ -133,7 +142,7 @@ def _of_runs(entries: Sequence[Entry], most: int) -> tuple[list[tuple[str, list[
     done = sorted((entry for entry in entries if entry.runs), key=lambda entry: _loss(entry.results))
     found: dict[str, list[Picture]] = {}
     for entry in done:
-        figures = _read(entry.runs[0].folder.glob("*.svg"))
+        figures = read_pictures(entry.runs[0].folder.glob("*.svg"))
         most -= _size(figures)
         if most < 0:
             break
@@ -167,7 +176,7 @@ def _facts(pairs: Sequence[PairResults]) -> Iterator[str]:
         yield f"{missing} without results"
 
 
-def _result_tables(pairs: Sequence[PairResults]) -> list[Table]:
+def result_tables(pairs: Sequence[PairResults]) -> list[Table]:
     """A table for each measure, with a line for each pair: by setting, the best first."""
     from redwood.engine.figures.drawing import looks_of_pairs  # as above
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from redwood import __version__
@@ -45,10 +45,16 @@ def write_report(sources: Sequence[Source], path: Path) -> list[str]:
 
 def render(content: Content) -> str:
     """The page that shows some content; all texts in it are escaped."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(_part("page.html"))
     style, script = (Markup(_part(name)) for name in ("page.css", "sort.js"))
-    return printable(template.render(content=content, style=style, script=script, version=__version__))
+    return filled("page.html", content=content, style=style, script=script, version=__version__)
+
+
+def filled(template: str, **values: object) -> str:
+    """The text of a template with some values; all texts among them are escaped."""
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(_part)
+    )
+    return printable(environment.get_template(template).render(values))
 
 
 def _part(name: str) -> str:

@@ -55,15 +55,20 @@ def new_run_dir(label: str) -> Path:
     Raises:
         UsageError: If a launcher has started several processes: each would find another folder.
     """
-    count = launched_processes()
-    if count > 1:
-        raise UsageError(f"--run_dir is missing: {count} processes that a launcher has started share one; name it.")
+    refuse_no_folder()
     stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{label}"
     path, count = RUNS / stem, 1
     while path.exists():
         count += 1
         path = RUNS / f"{stem}-{count}"
     return path
+
+
+def refuse_no_folder() -> None:
+    """Raise `UsageError` if processes of a launcher need a folder that they share, and none is named."""
+    count = launched_processes()
+    if count > 1:
+        raise UsageError(f"--run_dir is missing: {count} processes that a launcher has started share one; name it.")
 
 
 def label_of(pair: Pair) -> str:
@@ -112,12 +117,13 @@ def run_pair(pair: Pair, options: Options, console: Console) -> Results:
     if is_first_process():
         earlier = options.run.context.earlier
         print_results(results, console, goes_on=options.run.resume or (earlier is not None and earlier.goes_on))
-        _report(Path(str(options.run.run_dir)))
+        report(Path(str(options.run.run_dir)))
         console.print(f"written to {options.run.run_dir}", markup=False, highlight=False, soft_wrap=True)
     return results
 
 
-def _report(folder: Path) -> None:
+def report(folder: Path) -> None:
+    """Write the page of a finished run into its folder."""
     write_report([source_of_run(folder)], folder / REPORT)
 
 
@@ -156,7 +162,7 @@ def resume_run(folder: Path, console: Console, changes: Sequence[str] = (), *, t
         if is_first_process():
             print_results(results, console)
             if not (folder / REPORT).exists():  # the run was stopped before it was written
-                _report(folder)
+                report(folder)
             console.print(
                 f"{folder} is complete; nothing is left to do.", markup=False, highlight=False, soft_wrap=True
             )

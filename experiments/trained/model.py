@@ -131,6 +131,19 @@ class TrainedModel:
             raise NotApplicableError(f"{self.method.reference()} predicts {what} without scores; call predict.")
         return answer
 
+    def predict_proba(self, x: Tensor | np.ndarray, task_id: Tensor | int | None = None) -> Tensor:
+        """The probabilities (n, K) of all classes for samples (n, ...): the softmax of `scores`.
+
+        Column k is the class `class_names[k]`; rows sum to 1. The largest one is what `predict` answers.
+
+        Raises:
+            NotApplicableError: If the method answers without scores, or each sample may have several labels.
+        """
+        scores = self.scores(x, task_id)
+        if not isinstance(self.setting.action_space, Discrete):
+            raise NotApplicableError("A sample may have several labels here, which are no distribution; call scores.")
+        return scores.double().softmax(1)
+
     def image_files(self, paths: Iterable[str | os.PathLike[str]]) -> ImageFiles:
         """Image files as samples, each decoded when it is indexed and resized as the images of an image folder are.
 

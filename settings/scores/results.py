@@ -23,6 +23,7 @@ from redwood.settings.scores.learning_curve import learning_curve_area
 from redwood.settings.scores.measure import ACCURACY, RMSE, Measure
 from redwood.settings.scores.results_class import CLASSES_KEY, class_for, references_of
 from redwood.settings.scores.results_schema import check_results
+from redwood.settings.scores.shown import Shown
 from redwood.settings.scores.slices import SliceScores
 
 # A function that draws results into a file; of a path without a suffix it makes a PNG and an SVG.
@@ -55,8 +56,8 @@ def installed_versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in packages}}
 
 
-@dataclass(kw_only=True)
-class Results:
+@dataclass(kw_only=True, repr=False)
+class Results(Shown):
     """The outcome of one run, finished or not. A row is appended to `accuracy_matrix` at the end of each phase.
 
     `<`, `<=`, `>` and `>=` compare objectives. The greater results are the better ones, also if `lower_is_better`, so
@@ -125,6 +126,19 @@ class Results:
         """Warn of attributes whose names nearly match that of a hook."""
         super().__init_subclass__()
         warn_of_misnamed(cls, 2)
+        cls.__repr__ = cls.__repr__  # type: ignore[method-assign]  # else `dataclass` makes one with all fields
+
+    def __repr__(self) -> str:
+        try:
+            score = self.score_in_words(self.objective) if self.tested else "not tested"
+        except ValueError:
+            score = "unfinished"
+        where = f" on {self.dataset}" if self.dataset else ""
+        return f"<{type(self).__name__} of {self.setting} / {self.method}{where}, seed {self.seed}: {score}>"
+
+    def score_in_words(self, objective: float) -> str:
+        """An objective of such runs in words, as in `average accuracy 45.3 %`."""
+        return f"{self.ranked_by} {self.measure.name} {self.measure.show(objective)} {self.measure.unit}".rstrip()
 
     @property
     def learned(self) -> NDArray[np.float64]:

@@ -1,12 +1,54 @@
-"""Redwood: a tree of continual-learning settings, and the methods that apply to them."""
+"""Redwood: a tree of continual-learning settings, and the methods that apply to them.
+
+`redwood.run` and `redwood.compare` take the words of the command line. Importing this package imports no library.
+"""
 
 import os
+from importlib import import_module
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # type checkers and editors read these imports instead of `__getattr__`
+    from redwood import methods, settings
+    from redwood.core.errors import RedwoodError
+    from redwood.engine.pair_results import PairResults
+    from redwood.experiments.comparisons.comparison import Comparison
+    from redwood.experiments.from_python import compare, run
     from redwood.experiments.trained.model import TrainedModel
+    from redwood.methods.base import Method
+    from redwood.methods.lightning import LightningMethod
+    from redwood.settings.base import Setting
+    from redwood.settings.scores.results import Results
+
+__all__ = [
+    "Comparison",
+    "LightningMethod",
+    "Method",
+    "PairResults",
+    "RedwoodError",
+    "Results",
+    "Setting",
+    "TrainedModel",
+    "compare",
+    "load",
+    "methods",
+    "run",
+    "settings",
+]
 
 __version__ = "0.1.0"
+
+_LAZY = {
+    "Comparison": "redwood.experiments.comparisons.comparison",
+    "LightningMethod": "redwood.methods.lightning",
+    "Method": "redwood.methods.base",
+    "PairResults": "redwood.engine.pair_results",
+    "RedwoodError": "redwood.core.errors",
+    "Results": "redwood.settings.scores.results",
+    "Setting": "redwood.settings.base",
+    "TrainedModel": "redwood.experiments.trained.model",
+    "compare": "redwood.experiments.from_python",
+    "run": "redwood.experiments.from_python",
+}
 
 
 def load(
@@ -21,3 +63,17 @@ def load(
     from redwood.experiments.trained import model  # takes seconds
 
     return model.load(folder, device=device, trust=trust, phase=phase, **given)
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        if name in _LAZY:
+            return getattr(import_module(_LAZY[name]), name)
+        if name in __all__:
+            return import_module(f"redwood.{name}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__", "__doc__"]

@@ -9,6 +9,7 @@ import pytest
 from redwood.cli import main
 from redwood.engine.folder_lock import FolderLock
 from redwood.experiments.comparisons import compare as comparison
+from redwood.experiments.comparisons.comparison import Comparison
 from redwood.experiments.launchers.plan import ComparisonPlan
 from tests.cli.command import QUICK, RUN_FILES, assert_one_sentence, content
 
@@ -151,7 +152,7 @@ def test_what_does_not_apply_is_left_out(tmp_path, capsys):
 def test_settings_that_pin_an_option_are_left_out(tmp_path, capsys, monkeypatch, options, pinned):
     """They are not started, and have not failed; each is told once."""
     started = []
-    monkeypatch.setattr(comparison, "_carry_out", lambda plan, *more: started.extend(plan.pairs) or True)
+    monkeypatch.setattr(comparison, "_carry_out", lambda plan, *more: started.extend(plan.pairs) or Comparison([]))
     folder = tmp_path / "compared"
     chosen = ["--setting", ",".join(SETTINGS), "--method", "random,finetune", "--run_dir", str(folder)]
     assert main([*chosen, *options]) == 0

@@ -46,7 +46,7 @@ def test_an_error_answers_from_python_too():
 @pytest.mark.parametrize(
     ("name", "near"),
     [
-        *(("EWC", "ewc"), ("er-ace", "er_ace"), ("rehersal", "rehearsal"), ("finetuning", "finetune")),
+        *(("EWC", "ewc"), ("er-ace", "er_ace"), ("rehersal", "rehearsal"), ("finetuning", "finetune"), ("ew", "ewc")),
         *((name, None) for name in ("fdr", "lwm", "hal", "cope", "scr", "cwr_star", "elephant")),
     ],
 )

@@ -7,6 +7,7 @@ Comments in front of a block:
     <!-- before: ... -->                        Python that a reader has in mind, such as imports; it runs first
 """
 
+import ast
 import re
 import shlex
 from dataclasses import dataclass, field
@@ -43,6 +44,18 @@ class Block:
     before: str = ""
     reason: str | None = None
     exceptions: dict[str, str] = field(default_factory=dict)
+
+
+def is_twin(block: Block) -> bool:
+    """True if a block says in Python what commands of its page say: calls of `redwood.run` and `redwood.compare`."""
+    return block.language == "python" and bool(calls(block)) and not block.before
+
+
+def calls(block: Block) -> list[str]:
+    """The calls of such a block; none of another block."""
+    statements = [one for one in ast.parse(block.text).body if ast.unparse(one) != "import redwood"]
+    texts = [ast.unparse(one) for one in statements]
+    return texts if all(text.startswith(("redwood.run(", "redwood.compare(")) for text in texts) else []
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,20 @@
 """Every block of code in the pages runs, or says in a comment above it why it does not."""
 
 import re
-import shutil
 import tomllib
 from collections import Counter
-from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
+import redwood
 from redwood.cli import main
 from redwood.core.errors import RedwoodError
 from redwood.experiments.command_line.arguments import parse_selection
 from redwood.experiments.command_line.options import Options, check_arguments, parse_options
 from redwood.experiments.command_line.pairs import Pair, select_pairs
-from tests.docs.blocks import ALL, CLI, COMMANDS, ROOT, commands
-from tests.docs.workshop import furnish, train
+from tests.docs.blocks import ALL, CLI, COMMANDS, ROOT, commands, is_twin
 
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 LANGUAGES = {"python", "bash", "yaml", "toml", "text", "mermaid"}
@@ -52,25 +50,8 @@ FEW = {
 }
 # What `torchrun` tells a process that is the only one.
 ALONE = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
-PYTHON = list(dict.fromkeys(block.page for block in ALL if block.language == "python"))
+PYTHON = list(dict.fromkeys(block.page for block in ALL if block.language == "python" and not is_twin(block)))
 BASH = [block for block in ALL if block.language == "bash" and CLI in block.text]
-
-
-@pytest.fixture(scope="session")
-def furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pages")
-    furnish(folder)
-    train(folder)
-    return folder
-
-
-@pytest.fixture
-def workshop(furnished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the folder with the files that the pages speak of, as the working directory."""
-    folder = tmp_path / "pages"
-    shutil.copytree(furnished, folder, symlinks=True)
-    monkeypatch.chdir(folder)
-    return folder
 
 
 def test_each_block_says_its_language():
@@ -94,9 +75,9 @@ def test_each_exception_is_about_a_command_of_its_block():
 def test_python(page, workshop, monkeypatch):
     """The blocks of a page, one after the other, in one namespace."""
     torch.manual_seed(0)
-    names = {"__name__": "__main__"}
+    names = {"__name__": "__main__", "redwood": redwood}
     for block in ALL:
-        if block.page == page and block.language == "python" and block.reason is None:
+        if block.page == page and block.language == "python" and block.reason is None and not is_twin(block):
             for name, value in ALONE.items():  # Lightning removes some of them after a fit
                 monkeypatch.setenv(name, value)
             start = "\n" * (block.line - block.before.count("\n"))

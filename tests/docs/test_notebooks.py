@@ -29,12 +29,14 @@ class TestStored:
         assert outputs_of(notebook) and all(output.output_type != "error" for output in outputs_of(notebook))
 
     def test_outputs_name_no_machine(self, path):
-        texts = [json.dumps(output) for output in outputs_of(nbformat.read(path, as_version=4))]
-        texts = [re.sub(r'"image/png": "[^"]*"', "", text) for text in texts]
+        outputs = outputs_of(nbformat.read(path, as_version=4))
+        for output in outputs:
+            output["data"] = {kind: text for kind, text in output.get("data", {}).items() if "image" not in kind}
+        texts = [re.sub(r"base64,[\w+/=]*", "", json.dumps(output)) for output in outputs]
         assert not re.search(r"(?<![\w.])/(?:\w+/)+|file:|localhost|0x[0-9a-f]{6}", "".join(texts))
 
     def test_it_is_small(self, path):
-        assert path.stat().st_size < 80_000
+        assert path.stat().st_size < 250_000  # tables with pictures
 
 
 @pytest.mark.slow

@@ -29,6 +29,23 @@ def said(here=False, quiet=False, terminal=False):
     return console.file.getvalue()
 
 
+def test_a_bar_in_a_notebook(monkeypatch):
+    told = []
+    monkeypatch.setattr("redwood.engine.notebook_bar.NotebookBar.show", lambda self, *what, **_: told.append(what))
+    console = Console(file=io.StringIO(), width=70, force_jupyter=True)
+    monkeypatch.setattr(console, "print", lambda text, **_: told.append(str(text)))
+    with make_monitor(console, 3, 1, here=True, quiet=False) as monitor:
+        monitor.started(JOBS[0])
+        monitor.ended(JOBS[0], DONE)
+        monitor.ended(JOBS[1], FAILED)
+    assert told == [
+        (1, 3, "1 of 3 runs; continual / One, seed 3"),
+        (2, 3, "2 of 3 runs; continual / One, seed 3: average accuracy 50.0 %, 1.2 s"),
+        "continual / Two, seed 3 failed: It does [not] want to.",
+        (3, 3, "3 of 3 runs, 1 failed; continual / Two, seed 3: failed"),
+    ]
+
+
 @pytest.mark.parametrize("here", [True, False])
 def test_quiet(here):
     assert said(here=here, quiet=True) == ""

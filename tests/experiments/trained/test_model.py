@@ -36,6 +36,15 @@ class TestAClassifier:
         right = (model.predict(DATA.x_test) == DATA.y_test).double().mean()
         assert right == pytest.approx(float(np.mean(model.results.accuracy_matrix[-1])), abs=0.03)
 
+    def test_probabilities_of_the_classes(self, model):
+        probabilities = model.predict_proba(DATA.x_test)
+        assert probabilities.shape == (len(DATA.x_test), len(model.class_names))
+        assert torch.allclose(probabilities.sum(1), torch.ones(len(DATA.x_test), dtype=torch.float64))
+        assert torch.equal(probabilities.argmax(1), model.predict(DATA.x_test))
+        assert (
+            torch.allclose(probabilities, model.scores(DATA.x_test).double().softmax(1)) and (probabilities >= 0).all()
+        )
+
     def test_knows_its_classes_and_its_run(self, model):
         assert model.class_names == NAMES
         assert (model.config["setting"], model.phases, model.results.num_phases) == ("class_incremental", 2, 2)
@@ -107,12 +116,16 @@ def test_a_model_of_numbers(tmp_path):
     assert model.class_names == ()
     with pytest.raises(NotApplicableError, match="predicts numbers without scores"):
         model.scores(data.x_test)
+    with pytest.raises(NotApplicableError, match="predicts numbers without scores"):
+        model.predict_proba(data.x_test)
 
 
 def test_a_model_of_label_sets(tmp_path):
     data = few_label_sets()
     model = trained(tmp_path / "run", DomainIncrementalSetting, dataset=data, nb_tasks=None)
     assert torch.equal(model.predict(data.x_test), model.scores(data.x_test) > 0)
+    with pytest.raises(NotApplicableError, match="several labels here, which are no distribution; call scores"):
+        model.predict_proba(data.x_test)
 
 
 def test_a_method_without_features(tmp_path):
