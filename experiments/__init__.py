@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from redwood.engine import terminal as terminal
+    from redwood.experiments import completion as completion
     from redwood.experiments import diff as diff
     from redwood.experiments import hooks_view as hooks_view
     from redwood.experiments import presets as presets
@@ -36,6 +37,7 @@ _MODULES = {
     "bench_suite": "redwood.experiments.bench.suite",
     "choice": "redwood.experiments.launchers.choice",
     "compare": "redwood.experiments.comparisons.compare",
+    "completion": "redwood.experiments.completion",
     "config_file": "redwood.experiments.command_line.config_file",
     "diff": "redwood.experiments.diff",
     "export": "redwood.experiments.trained.export",

@@ -355,6 +355,13 @@ def show(argv: list[str]) -> None:
         experiments.tree_view.print_settings(given.json, given.setting)
 
 
+def completion(argv: list[str]) -> None:
+    """Print the completion of the command line for a shell."""
+    parser = CommandParser("completion")
+    parser.add_argument("shell", metavar="SHELL", choices=("bash", "zsh", "tcsh"), help="bash, zsh or tcsh")
+    print(experiments.completion.script_for(parser.read(argv).shell))
+
+
 def of_branch(word: str, argv: list[str]) -> bool | None:
     """Run a command that a branch adds."""
     command = branch_commands()[word]
@@ -367,7 +374,7 @@ def of_branch(word: str, argv: list[str]) -> bool | None:
 
 
 FUNCTIONS: Mapping[str, Callable[[list[str]], bool | None]] = {
-    one.__name__: one for one in (resume, predict, extend, export, report, diff, bench, sweep)
+    one.__name__: one for one in (resume, predict, extend, export, report, diff, bench, sweep, completion)
 } | {"list": show}
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import fields
@@ -118,6 +119,37 @@ def test_it_is_a_module_that_runs():
     command = [sys.executable, "-m", "redwood", "--version"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True, env=environment())
     assert shown.stdout == f"{__version__}\n"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_completion(capsys, shell):
+    script = printed(capsys, "completion", shell)
+    assert all(word in script for word in ("resume", "class_incremental", "buffer_size", "n_steps", "osaka"))
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (["--setting", "class_"], {"class_incremental"}),
+        (["--buffer_s"], {"--buffer_sampler", "--buffer_size"}),
+        (["pre"], {"predict"}),
+    ],
+)
+def test_completion_in_bash(capsys, tmp_path, written, expected):
+    (tmp_path / "script").write_text(printed(capsys, "completion", "bash"))
+    words = " ".join(["redwood", *written])
+    code = (
+        f"source {tmp_path / 'script'}; COMP_WORDS=({words}); COMP_CWORD={len(written)}; _shtab_redwood; "
+        'echo "${COMPREPLY[@]}"'
+    )
+    shown = subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=True)
+    assert {*shown.stdout.split()} == expected
+
+
+def test_completion_of_no_shell(capsys):
+    assert main(["completion", "fish"]) == 2
+    assert "choose from" in capsys.readouterr().err
 
 
 class TestPair:
