@@ -88,7 +88,7 @@ def is_for_several(pairs: Sequence[object], chosen: argparse.Namespace) -> bool:
 
 def refuse_launching(chosen: argparse.Namespace) -> None:
     """Raise `UsageError` for options of several runs, where there is one."""
-    for name in ("table", "launcher", "slurm"):
+    for name in ("table", "launcher", "slurm", "ray"):
         value = getattr(chosen, name)
         if value is not None:
             written = value if isinstance(value, str) else " ".join(value)
@@ -231,7 +231,7 @@ def resume(argv: list[str]) -> bool:
     if experiments.bench_suite.is_bench(folder):
         what, takes = "a bench", frozenset({"jobs", "compare"})
     elif experiments.plan.is_comparison(folder) or experiments.sweep_plan.is_sweep(folder):
-        what, takes = "several runs", MAY_BE_GIVEN_TO_ALL | {"jobs", "launcher", "slurm", "table"}
+        what, takes = "several runs", MAY_BE_GIVEN_TO_ALL | {"jobs", "launcher", "slurm", "ray", "table"}
     for name in sorted(option_names(argv) - takes - {"trust"}):
         raise UsageError(f"resume {folder} goes on with {what}, which --{name} does not suit; leave it out.")
     if what == "a bench":

@@ -188,7 +188,7 @@ def _places(how: LaunchOptions, options: Options) -> int:
     """Return the number of trials that can run at once."""
     if how.here:
         return 1
-    if how.launcher == "slurm":
+    if how.launcher in ("slurm", "ray"):
         return how.jobs or sys.maxsize
     return find_resources(options.run, how.jobs).total // resources_needed(options.run, options.setting.workers)
 

@@ -1,0 +1,148 @@
+"""Run each job as a task of Ray, on the machines of its cluster, which all have to see the folder of the runs.
+
+A task whose machine is lost is run again elsewhere. Like every run it goes on from the checkpoints in its folder.
+"""
+
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
+
+from redwood.core.errors import RedwoodError
+from redwood.core.extras import load_extra
+from redwood.engine.signals import stop_signals
+from redwood.experiments.command_line.arguments import UsageError
+from redwood.experiments.launchers.jobs import Failure, Job, Outcome, run_job
+from redwood.experiments.launchers.worker import print_to
+
+_ADDRESS = "address"
+_NUMBERS = ("num_cpus", "num_gpus", "memory")  # what `--ray` may set of a task
+_POLL_S, _ANSWER_S = 1.0, 10.0
+
+
+def parse_ray(given: Sequence[str]) -> dict[str, str | float]:
+    """The options of `--ray key=value ...`: the address of the cluster, and what each task needs.
+
+    Raises:
+        UsageError: If one is unknown, given twice, or no number.
+    """
+    options: dict[str, str | float] = {}
+    for entry in given:
+        key, equals, value = entry.partition("=")
+        if key not in (_ADDRESS, *_NUMBERS):
+            raise UsageError(f"--ray {entry}: {key!r} is unknown; choose from {', '.join((_ADDRESS, *_NUMBERS))}.")
+        if not equals or not value:
+            raise UsageError(f"--ray {entry} has no value; write it as {key}=VALUE.")
+        if key in options:
+            raise UsageError(f"--ray {key} is given twice, as {options[key]} and as {value}; give it once.")
+        try:
+            options[key] = value if key == _ADDRESS else float(value)
+        except ValueError:
+            raise UsageError(f"--ray {entry}: {key} has to be a number.") from None
+    return options
+
+
+class RayCluster:
+    """Tasks of Ray. They end with this process; `resume` goes on with what is left."""
+
+    def __init__(self, options: Mapping[str, str | float], *, on_cpu: bool, at_once: int | None = None) -> None:
+        """Connect to nothing yet.
+
+        Args:
+            options: See `parse_ray`. Without an address, that of `RAY_ADDRESS` counts, else Ray starts on this machine.
+            on_cpu: Whether runs compute on the CPU. Else each worker of a run takes a GPU.
+            at_once: Tasks at once; None leaves it to Ray.
+
+        Raises:
+            RedwoodError: If Ray is not installed.
+        """
+        self._ray = load_extra("ray", "ray", "--launcher ray")
+        self._address = options.get(_ADDRESS)
+        self._needs = {name: number for name, number in options.items() if name != _ADDRESS}
+        self._on_cpu, self._at_once = on_cpu, at_once
+        self._pending: dict[Any, Job] = {}  # by the reference of its task
+
+    def __enter__(self) -> Self:
+        try:
+            self._refuse_unreachable()
+            self._ray.init(address=self._address, log_to_driver=False, logging_level="error", ignore_reinit_error=True)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise RedwoodError(
+                f"--launcher ray finds no cluster ({_first_line(error)}); start one by `ray start`, or check --ray "
+                "address=... and RAY_ADDRESS."
+            ) from error
+        return self
+
+    def _refuse_unreachable(self) -> None:
+        """Raise `OSError` if nobody answers at an address such as 10.0.0.1:6379; Ray would wait for minutes."""
+        address = str(self._address or os.environ.get("RAY_ADDRESS", ""))
+        host, _, port = address.rpartition(":")
+        if port.isdecimal() and "//" not in address:
+            socket.create_connection((host, int(port)), timeout=_ANSWER_S).close()
+
+    def __exit__(self, *error: object) -> None:
+        for task in self._pending:
+            self._ray.cancel(task)  # raises KeyboardInterrupt in the run, which saves a checkpoint
+        if self._pending:
+            self._ray.wait(list(self._pending), num_returns=len(self._pending), timeout=60)
+        self._ray.shutdown()
+
+    def run(self, jobs: Iterable[Job | None], started: Callable[[Job], None]) -> Iterator[tuple[Job, Outcome]]:
+        """Run all of them, see `Launcher.run`; Ray keeps those that wait for room."""
+        source, exhausted = iter(jobs), False
+        while self._pending or not exhausted:
+            while not exhausted and len(self._pending) < self._room(known=isinstance(jobs, Sized)):
+                try:
+                    job = next(source)
+                except StopIteration:
+                    exhausted = True
+                    break
+                if job is None:
+                    break
+                self._submit(job)
+                started(job)
+            done, _ = self._ray.wait(list(self._pending), timeout=_POLL_S) if self._pending else ([], [])
+            for task in done:
+                job = self._pending.pop(task)
+                yield job, self._outcome(job, task)
+
+    def _room(self, known: bool) -> float:
+        """Return how many tasks there may be; of jobs that are chosen late, no more than the cluster has room for."""
+        if self._at_once is not None or known:
+            return self._at_once or float("inf")
+        kind = "CPU" if self._on_cpu else "GPU"
+        return max(1, int(self._ray.cluster_resources().get(kind, 1)))
+
+    def _submit(self, job: Job) -> None:
+        usual = {"num_cpus": job.width} if self._on_cpu else {"num_cpus": 1, "num_gpus": job.width}
+        # Machines may be lost at any time, and a run of any number of lost ones goes on.
+        options = {"max_retries": -1, "name": job.label, **usual, **self._needs}
+        absolute = replace(job, folder=job.folder.resolve(), waits=True)
+        task = self._ray.remote(**options)(_run_task).remote(absolute, os.getcwd(), sys.path)
+        self._pending[task] = job
+
+    def _outcome(self, job: Job, task: Any) -> Outcome:
+        try:
+            outcome: Outcome = self._ray.get(task)
+        except self._ray.exceptions.RayError as error:
+            failure = Failure(f"Its task of Ray has failed ({_first_line(error)}).", unforeseen=True)
+            job.write_failure(failure)
+            return failure
+        return outcome
+
+
+def _run_task(job: Job, folder: str, path: list[str]) -> Outcome:
+    """Run the job on a machine of the cluster, in the folder and with the modules of the process that asks for it."""
+    if Path(folder).is_dir():
+        os.chdir(folder)
+    sys.path.extend(entry for entry in path if entry not in sys.path)
+    print_to(job.log)
+    with stop_signals():
+        return run_job(job)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

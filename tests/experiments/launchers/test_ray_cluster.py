@@ -1,0 +1,81 @@
+"""Runs as tasks of Ray. `benchmarks/ray_nodes.py` has many machines that come and go."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+from redwood.cli import main
+from redwood.core.errors import RedwoodError
+from redwood.experiments.command_line.arguments import UsageError
+from redwood.experiments.launchers.ray_cluster import RayCluster, parse_ray
+from tests.cli.command import environment
+
+PAIRS = ["--setting", "class_incremental", "--method", "finetune,ewc", "--nb_tasks", "3", "--accelerator", "cpu"]
+
+
+class TestOptions:
+    def test_an_address_and_numbers(self):
+        assert parse_ray(["address=10.0.0.1:6379", "num_gpus=0.5"]) == {"address": "10.0.0.1:6379", "num_gpus": 0.5}
+
+    @pytest.mark.parametrize(
+        ("given", "sentence"),
+        [
+            (["gpus=1"], "--ray gpus=1: 'gpus' is unknown; choose from address, num_cpus, num_gpus, memory."),
+            (["num_cpus"], "--ray num_cpus has no value; write it as num_cpus=VALUE."),
+            (["num_cpus=many"], "--ray num_cpus=many: num_cpus has to be a number."),
+            (["num_cpus=1", "num_cpus=2"], "--ray num_cpus is given twice, as 1.0 and as 2; give it once."),
+        ],
+    )
+    def test_wrong_ones(self, given, sentence):
+        with pytest.raises(UsageError) as error:
+            parse_ray(given)
+        assert str(error.value) == sentence
+
+    def test_they_are_for_ray_alone(self, capsys):
+        assert main([*PAIRS, "--ray", "num_cpus=1"]) == 2
+        assert "--ray num_cpus=1 is for --launcher ray; add it." in capsys.readouterr().err
+
+    def test_without_the_package(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "ray", None)
+        with pytest.raises(RedwoodError, match="--launcher ray needs the package ray"):
+            RayCluster({}, on_cpu=True)
+
+
+def found_in(folder):
+    """What the runs have found, without what differs from one process to another."""
+    read = {path.parent.name: json.loads(path.read_text()) for path in folder.glob("*/results.json")}
+    return {name: (one["accuracy_matrix"], one["metrics"], one["config"]["seed"]) for name, one in read.items()}
+
+
+@pytest.mark.slow
+def test_no_cluster(tmp_path, capsys):
+    pytest.importorskip("ray")
+    assert main([*PAIRS, "--launcher", "ray", "--ray", "address=127.0.0.1:1", "--run_dir", str(tmp_path / "none")]) == 2
+    assert "--launcher ray finds no cluster" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_machine_is_lost_in_the_middle(tmp_path):
+    """Its run goes on elsewhere from the last checkpoint, to the results of runs in one process."""
+    utils = pytest.importorskip("ray.cluster_utils")
+    quick = [*PAIRS, "--seeds", "2", "--passes", "3"]
+    assert main([*quick, "--jobs", "1", "--quiet", "--run_dir", str(tmp_path / "here")]) == 0
+    cluster = utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    lost = cluster.add_node(num_cpus=1)
+    onto = ["--launcher", "ray", "--ray", f"address={cluster.address}", "--run_dir", str(tmp_path / "ray")]
+    driver = subprocess.Popen([sys.executable, "-m", "redwood", *quick, *onto], env=environment())
+    try:
+        deadline = time.monotonic() + 240
+        while not any((tmp_path / "ray").glob("*/checkpoints/*")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        cluster.remove_node(lost, allow_graceful=False)
+        cluster.add_node(num_cpus=1)
+        assert driver.wait(240) == 0
+    finally:
+        driver.kill()
+        cluster.shutdown()
+    assert found_in(tmp_path / "ray") == found_in(tmp_path / "here")
+    assert len(found_in(tmp_path / "ray")) == 4
