@@ -1,9 +1,9 @@
 """A comparison on a cluster of Ray that loses machines: the results are those of one machine, and none is there twice.
 
-Three raylets on this machine, with two cores each. While 60 short runs go on, one of them is killed without notice, or
-one is added, at random moments. The same comparison in a pool is what results are compared with.
+Raylets on this machine. While 60 short runs go on, one of them is killed without notice, or one is added, at random
+moments; or the driver is killed, and `resume` goes on. A pool on as many cores is what results are compared with.
 
-Run: OMP_NUM_THREADS=1 python benchmarks/ray_nodes.py [--changes 20] [--seeds 20]. Writes
+Run: OMP_NUM_THREADS=1 python benchmarks/ray_nodes.py [--changes 20] [--kills 5] [--seeds 20]. Writes
 benchmarks/results/ray_nodes.{json,md}; it takes about 10 minutes on two cores.
 """
 
@@ -54,45 +54,87 @@ def changes(cluster: Cluster, number: int, rng: random.Random) -> Iterator[str]:
             yield "added"
 
 
+def on_cluster(folder: Path, seeds: int, cores: int, number: int) -> tuple[list[str], str, float]:
+    """The comparison on a cluster, whose machines change: the changes, what was printed, and its seconds."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": cores})
+    try:
+        started = time.monotonic()
+        onto = ["--launcher", "ray", "--ray", f"address={cluster.address}"]
+        driver = subprocess.Popen(command(folder, seeds, *onto), stdout=subprocess.PIPE, text=True)
+        done = []
+        for change in changes(cluster, number, random.Random(0)) if number else ():
+            done.append(change)
+            if driver.poll() is not None:
+                break
+        printed = driver.communicate(timeout=1800)[0]
+        return done, printed, time.monotonic() - started
+    finally:
+        cluster.shutdown()
+
+
+def with_killed_driver(folder: Path, seeds: int, kills: int) -> tuple[str, float]:
+    """The comparison, whose driver is killed at random moments and started again by `resume`."""
+    cluster, rng, printed = Cluster(initialize_head=True, head_node_args={"num_cpus": 2}), random.Random(1), ""
+    started = time.monotonic()
+    onto = ["--launcher", "ray", "--ray", f"address={cluster.address}"]
+    again = [sys.executable, "-W", "ignore", str(HERE / "cli.py"), "resume", str(folder), *onto]
+    try:
+        for number in range(kills + 1):
+            words = again if (folder / "comparison.yaml").exists() else command(folder, seeds, *onto)
+            driver = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+            try:
+                printed += driver.communicate(timeout=rng.uniform(8.0, 16.0) if number < kills else 1800)[0]
+            except subprocess.TimeoutExpired:
+                driver.kill()
+                printed += driver.communicate()[0]
+        return printed, time.monotonic() - started
+    finally:
+        cluster.shutdown()
+
+
+def ended(printed: str) -> list[str]:
+    """The runs that were told to have ended."""
+    lines = [line for line in printed.splitlines() if line.startswith("[")]
+    return [line.partition("] ")[2].partition(":")[0] for line in lines]
+
+
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--changes", type=int, default=20)
+    parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=20)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
+        folder, rows = Path(temporary), list[dict[str, object]]()
         started = time.monotonic()
         subprocess.run(command(folder / "pool", options.seeds, "--jobs", "2"), check=True, stdout=subprocess.DEVNULL)
-        pool_s = time.monotonic() - started
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-        try:
-            started = time.monotonic()
-            onto = ["--launcher", "ray", "--ray", f"address={cluster.address}"]
-            driver = subprocess.Popen(command(folder / "ray", options.seeds, *onto), stdout=subprocess.PIPE, text=True)
-            done = []
-            for change in changes(cluster, options.changes, random.Random(0)):
-                done.append(change)
-                if driver.poll() is not None:
-                    break
-            printed = driver.communicate(timeout=1800)[0]
-            ray_s = time.monotonic() - started
-        finally:
-            cluster.shutdown()
-        expected, found = results_in(folder / "pool"), results_in(folder / "ray")
-    ended = [line.partition("] ")[2].partition(":")[0] for line in printed.splitlines() if line.startswith("[")]
-    rows = [
-        {
-            "runs": len(expected),
-            "changes of machines": len(done),
-            "of these removals": done.count("removed"),
-            "equal results": sum(found.get(name) == value for name, value in expected.items()),
-            "told twice": len(ended) - len(set(ended)),
-            "pool s": pool_s,
-            "ray s": ray_s,
+        expected = results_in(folder / "pool")
+        rows.append({"variant": "pool", "s": time.monotonic() - started, "runs": len(expected)})
+        cases = {
+            "Ray": lambda to: on_cluster(to, options.seeds, 2, 0),
+            "Ray, machines change": lambda to: on_cluster(to, options.seeds, 1, options.changes),
+            "Ray, driver is killed": lambda to: ([], *with_killed_driver(to, options.seeds, options.kills)),
         }
-    ]
-    write("ray_nodes", environment() | {"rows": rows, "exit code": driver.returncode}, markdown_table(rows))
+        for name, run in cases.items():
+            to = folder / name.replace(" ", "_").replace(",", "")
+            done, printed, seconds = run(to)
+            found, told = results_in(to), ended(printed)
+            rows.append(
+                {
+                    "variant": name,
+                    "s": seconds,
+                    "runs": len(found),
+                    "equal results": sum(found.get(one) == value for one, value in expected.items()),
+                    "told twice": len(told) - len(set(told)),
+                    "removed": done.count("removed"),
+                    "added": done.count("added"),
+                    "killed": options.kills if "killed" in name else 0,
+                }
+            )
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    rows = [{name: row.get(name, "") for name in columns} for row in rows]
+    write("ray_nodes", environment() | {"rows": rows}, markdown_table(rows))
 
 
 if __name__ == "__main__":
