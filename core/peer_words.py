@@ -23,7 +23,7 @@ class Word(NamedTuple):
 
 _TASKS = "the number of tasks is an option; write {}"
 _FOLDER = Word("--dataset FOLDER", "redwood reads these images from a folder of class folders; write {}")
-_RUN = Word("--setting S --method M", "a run has no word; write {}")
+_RUN = Word("--setting S --method M", "a run needs no command word; write {}")
 
 # For each kind of name: words with spaces between them. Hyphens, underscores and capitals do not count.
 TABLE: Mapping[str, Mapping[str, Word]] = {
@@ -104,7 +104,7 @@ TABLE: Mapping[str, Mapping[str, Word]] = {
         "lr": Word("--learning_rate"),
         "train_mb_size": Word("--batch_size"),
         "minibatch_size batch_size_mem": Word(
-            "--replay_ratio", "replayed samples are counted for each incoming one; write {}"
+            "--replay_ratio", "redwood takes the ratio of replayed to incoming samples; write {}"
         ),
         "eval_mb_size": Word("", "tests take batches of --batch_size; leave it out"),
         "mem_size memory_size": Word("--buffer_size"),
@@ -119,7 +119,7 @@ TABLE: Mapping[str, Mapping[str, Word]] = {
         "optim_nesterov": Word("--nesterov"),
         "lr_milestones": Word("--milestones"),
         "lr_scheduler": Word("--lr_schedule", "write {} with constant, cosine, milestones or warmup_cosine"),
-        "early_stopping_patience": Word("--patience", "passes without a better --validation score are {}"),
+        "early_stopping_patience": Word("--patience", "{} is the number of passes without a better --validation score"),
         "e_lambda": Word("--ewc_lambda", "the penalty is divided by its mean, so that {} has another scale"),
         "backbone": Word("--model"),
         "dataset_root base_path": Word("--data_dir", "data lies in {}, and runs lie in --run_dir"),

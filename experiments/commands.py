@@ -104,7 +104,9 @@ def sweep(argv: list[str]) -> bool:
     parser.add_argument("--trials", type=number, metavar="N", help="configurations to try (default: 20)")
     tasks = "score trials on all tasks, or on the first N: first_N_tasks (default: all_tasks)"
     parser.add_argument("--protocol", metavar="TASKS", help=tasks)
-    parser.add_argument("--objectives", metavar="NAMES", help="accuracy, or accuracy,flops (default: accuracy)")
+    parser.add_argument(
+        "--objectives", metavar="NAMES", help="what to optimise: accuracy, or accuracy,flops (default: accuracy)"
+    )
     arguments.add_selection(parser, one_pair=True)
     argv = own_names.with_own_names(argv)
     chosen, rest, in_file = with_file(argv, parser)

@@ -41,7 +41,7 @@ class SupervisedSetting(Setting, labels=True):
     dataset: Choice = DATA.chosen("digits")  # data set by name, file or folder
     data_dir: str = "data"  # folder that data sets are read from and downloaded to
     stream: Choice = STREAMS.chosen("auto")  # how the data is cut into tasks
-    # number of tasks (default: 5; --stream tasks and streams s_*: all tasks, from the first chosen one)
+    # number of tasks (default: 5; --stream tasks and streams s_*: all tasks from --first_task on)
     nb_tasks: int | None = None
     transition: Choice = TRANSITIONS.chosen("gradual")  # how one task follows another
     batch_size: int = 32  # samples per mini-batch of one worker

@@ -1,1 +1,1 @@
-"""Rows in shared memory that outlive their worker, so that a worker that torchrun starts again finds them there."""
+"""Rows in shared memory that outlive their worker. A worker that torchrun starts again finds them there."""

@@ -145,7 +145,7 @@ def add_launching(parser: argparse._ActionsContainer) -> None:
         "--table",
         type=table_format,
         metavar="FORMAT",
-        help="print a table: latex or markdown; latex:METRIC: of one metric",
+        help="print a table: latex or markdown; latex:METRIC has one metric",
     )
     add(
         "--jobs",
@@ -163,8 +163,8 @@ def add_selection(parser: argparse.ArgumentParser, *, one_pair: bool = False) ->
     """Add the options that choose what to run; `one_pair`: their help says that only one pair is run."""
     group = parser.add_argument_group("what to run")
     add, number = group.add_argument, whole(1, MOST_RUNS)
-    setting = "one setting" if one_pair else "setting; a,b or all runs several"
-    method = "one method" if one_pair else "method; a,b or all runs several separately"
+    setting = "one setting" if one_pair else "setting; for several: a,b or all"
+    method = "one method" if one_pair else "method; for several, each alone: a,b or all"
     add("--setting", metavar="KEY", help=f"{setting} (see the command list)")
     add("--method", metavar="KEY", help=f"{method}; a+b joins two into one; file.py:Class is your own")
     add("--seeds", type=number, default=1, metavar="N", help="repeat with N seeds; tables show mean and deviation")
@@ -179,7 +179,7 @@ def add_selection(parser: argparse.ArgumentParser, *, one_pair: bool = False) ->
     add("--preset", metavar="NAME", help="use the options of a published result; flags override them")
     add("--suite", metavar="NAME", help="read environments, budget and agent options from a suite: its name or a file")
     add("--trust", action="store_true", help="run code that a file of options names")
-    told = "show this help; with a setting and a method the options that most users need, or all of them"
+    told = "show this help; with a setting and a method: the options that most users need, or all"
     add("--help", "-h", nargs="?", choices=("all",), const=True, metavar="all", help=told)
 
 
