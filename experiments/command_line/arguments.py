@@ -153,10 +153,10 @@ def add_launching(parser: argparse._ActionsContainer) -> None:
         metavar="N",
         help="number of parallel runs (default: one per core or GPU)",
     )
-    launchers = "this process, a pool of processes (default), SLURM or Ray"
-    add("--launcher", choices=("here", "pool", "slurm", "ray"), help=launchers)
+    launchers = "where runs take place: here, pool (default), slurm or ray"
+    add("--launcher", choices=("here", "pool", "slurm", "ray"), metavar="NAME", help=launchers)
     add("--slurm", nargs="+", metavar="KEY=VALUE", help="options of sbatch, such as partition=a mem=8G")
-    add("--ray", nargs="+", metavar="KEY=VALUE", help="cluster of Ray, and needs of a run: address=auto num_gpus=0.5")
+    add("--ray", nargs="+", metavar="KEY=VALUE", help="options of Ray, such as address=auto num_gpus=1")
 
 
 def add_selection(parser: argparse.ArgumentParser, *, one_pair: bool = False) -> None:

@@ -31,7 +31,7 @@ ELSEWHERE = {
 AGENTS = {"ppo", "a2c", "dqn", "sac", "td3"}
 
 SELECTION = {
-    *("setting", "method", "seeds", "class_orders", "table", "jobs", "launcher", "slurm"),
+    *("setting", "method", "seeds", "class_orders", "table", "jobs", "launcher", "slurm", "ray"),
     *("config", "preset", "suite", "trust", "version", "help"),
 }
 

@@ -105,7 +105,7 @@ ANSWERED = [
     ("--benchmark split_mnist --strategy naive", "write --setting S --dataset D."),
     ("--model er --dataset seq-cifar10", "write --setting class_incremental --method rehearsal."),
     ("--model gem --dataset seq-cifar10", "redwood has no gem; the nearest is --method agem"),
-    ("train --model er", "There is no command train: a run has no word; write --setting S --method M."),
+    ("train --model er", "There is no command train: a run needs no command word; write --setting S --method M."),
     ("evaluate runs/x", "new samples take predict DIR --dataset D."),
     ("info", "There is no command info: settings and methods are listed by list."),
     ("resume runs/x --epochs 3", "resume goes on with what was started, so that --epochs stays as it is"),
