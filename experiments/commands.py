@@ -61,7 +61,7 @@ def run(argv: list[str]) -> bool:
             how, orders = experiments.choice.launch_options(chosen), chosen.class_orders
             return experiments.compare.compare(
                 selected, rest, chosen.seeds, console, how, n_orders=orders, table=chosen.table
-            )
+            ).complete
         refuse_launching(chosen)
         experiments.runner.run_pair(selected[0], experiments.options.parse_options(selected[0], rest), console)
     return True
@@ -241,12 +241,12 @@ def resume(argv: list[str]) -> bool:
     if what == "a run":
         experiments.runner.resume_run(folder, console, changes, trusted=trusted)
         return True
-    go_on = (
-        experiments.sweep.resume_sweep
-        if experiments.sweep_plan.is_sweep(folder)
-        else experiments.compare.resume_comparison
-    )
-    return go_on(folder, console, experiments.choice.launch_options(given), changes, trusted=trusted, table=given.table)
+    how = experiments.choice.launch_options(given)
+    if experiments.sweep_plan.is_sweep(folder):
+        return experiments.sweep.resume_sweep(folder, console, how, changes, trusted=trusted, table=given.table)
+    return experiments.compare.resume_comparison(
+        folder, console, how, changes, trusted=trusted, table=given.table
+    ).complete
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -147,7 +147,7 @@ def _compared(chosen: _Chosen) -> Comparison:
 
 def _start(chosen: _Chosen, rest: list[str], *, reports: bool) -> Comparison:
     asked = chosen.asked
-    return comparisons.start(
+    return comparisons.compare(
         chosen.pairs,
         rest,
         asked.seeds,

@@ -69,8 +69,8 @@ def comparison_of(cells: Sequence[PairResults], looks: Mapping[str, Look] | None
     """Draw several methods under several settings; draw bars for a single setting or a single method.
 
     Above is a heat map of the mean objective of each pair, with its deviation over seeds. A pair that does not apply is
-    grey. A failed pair is hatched; a star marks a pair with some failed seeds. Of up to six settings, a
-    panel below has the objective against the FLOPs for all uses, and the Pareto front of the two.
+    grey. A failed pair is hatched; a star marks a pair with some failed seeds. Of up to six settings, a panel below
+    has the objective against the FLOPs for all uses, and the Pareto front of the two.
 
     Args:
         cells: The pairs that apply; all results are of one measure.

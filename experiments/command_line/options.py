@@ -247,8 +247,8 @@ def parse_options(pair: Pair, arguments: Sequence[str]) -> Options:
 def _with_objects(value: Any, objects: Mapping[str, Any]) -> Any:
     """A value with objects from Python in the place of the texts that stand for them."""
     if isinstance(value, list):
-        (one, *others) = found = [_with_objects(item, objects) for item in value] or [None]
-        return list(one) if isinstance(one, list | tuple) and not others else found
+        found = [_with_objects(item, objects) for item in value]
+        return list(found[0]) if len(found) == 1 and isinstance(found[0], list | tuple) else found
     return objects.get(value, value) if isinstance(value, str) else value
 
 

@@ -42,30 +42,10 @@ def compare(
     *,
     n_orders: int | None = None,
     table: str | None = None,
-) -> bool:
-    """Run every pair with every seed and class order, and end in a table, a file and a picture.
-
-    Args and errors are those of `start`.
-
-    Returns:
-        Whether all of them succeeded.
-    """
-    return start(pairs, arguments, n_seeds, console, how, n_orders=n_orders, table=table).complete
-
-
-def start(
-    pairs: list[Pair],
-    arguments: list[str],
-    n_seeds: int,
-    console: Console,
-    how: LaunchOptions,
-    *,
-    n_orders: int | None = None,
-    table: str | None = None,
     tables: Console | None = None,
     reports: bool = True,
 ) -> Comparison:
-    """Run every pair with every seed and class order.
+    """Run every pair with every seed and class order, and end in tables, files, pictures and a page.
 
     A run that fails is reported, and the others go on; pairs that the data does not suit are left out.
 
@@ -125,7 +105,7 @@ def resume_comparison(
     *,
     trusted: bool = False,
     table: str | None = None,
-) -> bool:
+) -> Comparison:
     """Go on with the comparison in `folder`: complete runs are read, all others go on from where they are.
 
     Args, result and errors are those of `compare`; code that its plan names is run only if it is `trusted`. Options
@@ -141,7 +121,7 @@ def resume_comparison(
     refuse_one_id(_first(parsed).run)
     with locked(folder, when=is_first_process()):
         plan.refuse_other_runs(parsed)
-        return _carry_out(plan, parsed, how, _Output(console, console, table)).complete
+        return _carry_out(plan, parsed, how, _Output(console, console, table))
 
 
 class _Output(NamedTuple):

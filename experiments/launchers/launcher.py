@@ -36,3 +36,17 @@ class Launcher(Protocol):
         Yields:
             Each job as it ends, and its outcome.
         """
+
+
+def next_jobs(source: Iterator[Job | None], room: float) -> tuple[list[Job], bool]:
+    """Up to `room` jobs that a source has at the moment, and whether it is exhausted."""
+    jobs: list[Job] = []
+    while len(jobs) < room:
+        try:
+            job = next(source)
+        except StopIteration:
+            return jobs, True
+        if job is None:
+            break
+        jobs.append(job)
+    return jobs, False

@@ -6,6 +6,7 @@ A task whose machine is lost is run again elsewhere. Like every run it goes on f
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +14,11 @@ from typing import Any, Self
 
 from redwood.core.errors import RedwoodError
 from redwood.core.extras import load_extra
+from redwood.engine.folder_lock import LOCK_FILE
 from redwood.engine.signals import stop_signals
 from redwood.experiments.command_line.arguments import UsageError
 from redwood.experiments.launchers.jobs import Failure, Job, Outcome, run_job
+from redwood.experiments.launchers.launcher import next_jobs
 from redwood.experiments.launchers.worker import print_to
 
 _ADDRESS = "address"
@@ -63,12 +66,16 @@ class RayCluster:
         self._address = options.get(_ADDRESS)
         self._needs = {name: number for name, number in options.items() if name != _ADDRESS}
         self._on_cpu, self._at_once = on_cpu, at_once
+        self._task = self._ray.remote(_run_task)
         self._pending: dict[Any, Job] = {}  # by the reference of its task
+        self._connects = not self._ray.is_initialized()  # else the user has, and goes on with the connection
 
     def __enter__(self) -> Self:
+        if not self._connects:
+            return self
         try:
             self._refuse_unreachable()
-            self._ray.init(address=self._address, log_to_driver=False, logging_level="error", ignore_reinit_error=True)
+            self._ray.init(address=self._address, log_to_driver=False, logging_level="error")
         except (OSError, ValueError, RuntimeError) as error:
             raise RedwoodError(
                 f"--launcher ray finds no cluster ({_first_line(error)}); start one by `ray start`, or check --ray "
@@ -88,23 +95,26 @@ class RayCluster:
             self._ray.cancel(task)  # raises KeyboardInterrupt in the run, which saves a checkpoint
         if self._pending:
             self._ray.wait(list(self._pending), num_returns=len(self._pending), timeout=60)
-        self._ray.shutdown()
+        if self._connects:
+            self._ray.shutdown()
 
     def run(self, jobs: Iterable[Job | None], started: Callable[[Job], None]) -> Iterator[tuple[Job, Outcome]]:
         """Run all of them, see `Launcher.run`; Ray keeps those that wait for room."""
-        source, exhausted = iter(jobs), False
+        source, exhausted, running = iter(jobs), False, set[Job]()
         while self._pending or not exhausted:
-            while not exhausted and len(self._pending) < self._room(known=isinstance(jobs, Sized)):
-                try:
-                    job = next(source)
-                except StopIteration:
-                    exhausted = True
-                    break
-                if job is None:
-                    break
-                self._submit(job)
-                started(job)
-            done, _ = self._ray.wait(list(self._pending), timeout=_POLL_S) if self._pending else ([], [])
+            if not exhausted:
+                following, exhausted = next_jobs(source, self._room(known=isinstance(jobs, Sized)) - len(self._pending))
+                for job in following:
+                    self._pending[self._submitted(job)] = job
+            if self._pending:
+                done, waiting = self._ray.wait(list(self._pending), timeout=_POLL_S)
+            else:
+                done, waiting = [], []
+                time.sleep(_POLL_S)
+            for job in [self._pending[task] for task in waiting]:
+                if job not in running and (job.folder / LOCK_FILE).exists():
+                    running.add(job)
+                    started(job)
             for task in done:
                 job = self._pending.pop(task)
                 yield job, self._outcome(job, task)
@@ -116,13 +126,13 @@ class RayCluster:
         kind = "CPU" if self._on_cpu else "GPU"
         return max(1, int(self._ray.cluster_resources().get(kind, 1)))
 
-    def _submit(self, job: Job) -> None:
+    def _submitted(self, job: Job) -> Any:
+        """The reference of the job's task."""
         usual = {"num_cpus": job.width} if self._on_cpu else {"num_cpus": 1, "num_gpus": job.width}
         # Machines may be lost at any time, and a run of any number of lost ones goes on.
         options = {"max_retries": -1, "name": job.label, **usual, **self._needs}
         absolute = replace(job, folder=job.folder.resolve(), waits=True)
-        task = self._ray.remote(**options)(_run_task).remote(absolute, os.getcwd(), sys.path)
-        self._pending[task] = job
+        return self._task.options(**options).remote(absolute, os.getcwd(), sys.path)
 
     def _outcome(self, job: Job, task: Any) -> Outcome:
         try:

@@ -19,6 +19,7 @@ from redwood.core.errors import RedwoodError
 from redwood.engine.folder_lock import LOCK_FILE
 from redwood.experiments.command_line.arguments import UsageError
 from redwood.experiments.launchers.jobs import Failure, Job, Outcome
+from redwood.experiments.launchers.launcher import next_jobs
 from redwood.experiments.launchers.slurm_task import run_task
 
 if TYPE_CHECKING:
@@ -102,17 +103,9 @@ class Slurm:
         """Run all of them, see `Launcher.run`."""
         source, exhausted = iter(jobs), False
         while self._submitted or not exhausted:
-            batch: list[Job] = []
-            while not exhausted and len(batch) < self._room(known=isinstance(jobs, Sized)):
-                try:
-                    job = next(source)
-                except StopIteration:
-                    exhausted = True
-                    break
-                if job is None:
-                    break
-                batch.append(job)
-            self.submit(batch)
+            if not exhausted:
+                batch, exhausted = next_jobs(source, self._room(known=isinstance(jobs, Sized)))
+                self.submit(batch)
             ended = list(self._ended(started))
             yield from ended
             if not ended:

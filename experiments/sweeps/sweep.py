@@ -246,7 +246,7 @@ class _Sweep:
             arguments = [*plan.arguments, *as_arguments(used(plan.pair, plan.arguments, best.parameters))]
             ComparisonPlan(folder, [plan.pair], arguments, plan.n_seeds, plan.n_orders, summary.cost).save()
         try:
-            succeeded = resume_comparison(folder, self._console, self._how, trusted=True, table=self._table)
+            succeeded = resume_comparison(folder, self._console, self._how, trusted=True, table=self._table).complete
         except KeyboardInterrupt:
             raise InterruptedRun(plan.folder) from None
         except TerminatedRun:

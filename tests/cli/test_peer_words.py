@@ -8,6 +8,7 @@ import pytest
 from redwood.cli import main
 from redwood.core.peer_words import TABLE
 from redwood.experiments.command_line import options
+from redwood.experiments.comparisons.comparison import Comparison
 from tests.cli.command import assert_one_sentence
 
 CLASSES = "--setting class_incremental"
@@ -211,7 +212,7 @@ def test_a_comparison_and_a_sweep_take_them_too(monkeypatch, capsys):
 
     def start(pairs, rest, *_, **__):
         seen.append((pairs, rest))
-        return True
+        return Comparison([])
 
     for place in ("comparisons.compare.compare", "sweeps.sweep.start_sweep"):
         monkeypatch.setattr(f"redwood.experiments.{place}", start)

@@ -14,6 +14,7 @@ from redwood.core.errors import RedwoodError
 from redwood.experiments.command_line.arguments import parse_selection
 from redwood.experiments.command_line.options import Options, check_arguments, parse_options
 from redwood.experiments.command_line.pairs import Pair, select_pairs
+from redwood.experiments.comparisons.comparison import Comparison
 from tests.docs.blocks import ALL, CLI, COMMANDS, ROOT, commands, is_twin
 
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
@@ -104,10 +105,10 @@ def test_commands_are_understood(block, workshop, monkeypatch):
             assert main([word.replace("runs/...", "runs/x") for word in command.words[2:]]) == 0
 
 
-def understand(pairs: Pair | list[Pair], arguments: list[str] | Options, *_: object, **__: object) -> bool:
+def understand(pairs: Pair | list[Pair], arguments: list[str] | Options, *_: object, **__: object) -> Comparison:
     if not isinstance(arguments, Options):
         check_arguments(pairs if isinstance(pairs, list) else [pairs], arguments)
-    return True
+    return Comparison([])
 
 
 @pytest.mark.slow
