@@ -1,6 +1,7 @@
 """Runs as tasks of Ray. `benchmarks/ray_nodes.py` has many machines that come and go."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -79,3 +80,57 @@ def test_a_machine_is_lost_in_the_middle(tmp_path):
         cluster.shutdown()
     assert found_in(tmp_path / "ray") == found_in(tmp_path / "here")
     assert len(found_in(tmp_path / "ray")) == 4
+
+
+@pytest.mark.slow
+def test_an_interrupted_comparison_goes_on(tmp_path):
+    """Ctrl-C ends the tasks, which save a checkpoint; `resume` starts no run from its beginning."""
+    pytest.importorskip("ray")
+    folder = tmp_path / "ray"
+    long = [*PAIRS, "--passes", "400", "--launcher", "ray", "--ray", "num_cpus=1", "--run_dir", str(folder)]
+    command = [sys.executable, "-m", "redwood"]
+    driver = subprocess.Popen([*command, *long], env=environment(), stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 240
+        while not any(folder.glob("*/checkpoints/*")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(3.0)
+        driver.send_signal(signal.SIGINT)
+        assert driver.wait(120) == 130
+    finally:
+        driver.kill()
+    assert driver.stderr is not None and "go on with" in driver.stderr.read()
+    assert list(folder.glob("*/checkpoints/inside-*")), "a run saves itself inside its phase"
+    assert not list(folder.glob("*/failure.json"))
+
+
+@pytest.mark.slow
+def test_a_sweep_and_a_session_of_the_users(tmp_path):
+    ray = pytest.importorskip("ray")
+    pytest.importorskip("optuna")
+    ray.init(num_cpus=2, log_to_driver=False)
+    try:
+        words = [
+            "sweep",
+            "lr=0.01,0.1",
+            *PAIRS[:2],
+            "--method",
+            "finetune",
+            *PAIRS[4:],
+            "--trials",
+            "2",
+            "--passes",
+            "1",
+        ]
+        results = {}
+        for launcher in ("ray", "here"):
+            folder = tmp_path / launcher
+            assert (
+                main([*words, "--validation", "0.2", "--launcher", launcher, "--quiet", "--run_dir", str(folder)]) == 0
+            )
+            trials = json.loads((folder / "sweep.json").read_text())["trials"]
+            results[launcher] = [(trial["parameters"], trial["values"][0]) for trial in trials]
+        assert results["ray"] == results["here"]
+        assert ray.is_initialized(), "redwood ends only what it has started"
+    finally:
+        ray.shutdown()
