@@ -242,7 +242,8 @@ class Dataset:
             slices=codes,
             slices_test=codes_test,
             slice_names=slice_names,
-            class_names=tuple(class_names),
+            # Checkpoints hold plain texts; those of NumPy are of a class of their own.
+            class_names=tuple(str(one) if isinstance(one, str) else one for one in class_names),
         )
 
 

@@ -126,6 +126,11 @@ class TestClassNames:
         with pytest.raises(DataError, match="numbers are predicted, which have no class names"):
             Dataset.from_arrays(X, Y + 0.5, X, Y + 0.5, class_names=tuple(NAMES))
 
+    def test_those_of_numpy_become_plain_texts(self):
+        """A checkpoint with texts of NumPy could not be read."""
+        data = Dataset.from_arrays(X, Y, X, Y, class_names=NAMES)
+        assert data.class_names == ("ash", "elm", "oak") and {type(name) for name in data.class_names} == {str}
+
     def test_they_name_the_slices(self):
         data = Dataset.from_arrays(X, Y, X, Y, class_names=NAMES.tolist())
         assert slicing_of(data, "").names == ("ash", "elm", "oak")
