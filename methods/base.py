@@ -47,8 +47,8 @@ class Method(Stateful, ABC):
         composition: Where it may stand in a composition; see `redwood.methods.composition`.
         regression: Whether it can predict numbers, too.
         multi_label: Whether it can predict label sets, too.
-        upper_bound: Whether it bounds the others from above, as it has the data of all tasks so far. Comparisons show it
-            beside the methods of the parent of its setting.
+        upper_bound: Whether it bounds the others from above, as it has the data of all tasks so far. Comparisons show
+            it beside the methods of the parent of its setting.
         extends: Methods that it does all of without inheriting from them; they cannot be joined with it.
         brings: Names of its additions that some other methods do not allow, such as `teacher`.
         bars: The things that no joined method may bring, each with the reason, a clause. What it brings itself is
