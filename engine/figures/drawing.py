@@ -88,11 +88,12 @@ def save_figure(figure: Figure, path: str | os.PathLike[str], own: tuple[re.Patt
         if sum(np.shape(points)[0] for points in drawn) > _MAX_POINTS:
             for artist in (*axes.lines, *axes.collections):
                 artist.set_rasterized(True)
-    # Texts stay texts, and name few fonts, which keeps files small. Ids in a file follow from the salt.
+    # Texts stay texts, and name few fonts, which keeps files small. Ids in a file follow from the salt. Many venues
+    # take no fonts of Type 3, which PDF files have otherwise.
     fonts = [rcParams["font.sans-serif"][0], "Verdana", "sans-serif"]
     for file in [path] if path.suffix else [path.with_suffix(".png"), path.with_suffix(".svg")]:
         described = _NO_METADATA.get(file.suffix, {}) | creator
-        style: Any = {"svg.fonttype": "none", "svg.hashsalt": file.stem, "font.sans-serif": fonts}
+        style: Any = {"svg.fonttype": "none", "pdf.fonttype": 42, "svg.hashsalt": file.stem, "font.sans-serif": fonts}
         with replacing(file, own) as temporary, rc_context(style):
             figure.savefig(temporary, format=file.suffix[1:], dpi=_DPI, bbox_inches=shown, metadata=described)
 

@@ -1,1 +1,1 @@
-"""Launchers of a comparison's jobs: this process, a pool of processes, or SLURM."""
+"""Launchers of a comparison's jobs: this process, a pool of processes, SLURM or Ray."""
