@@ -62,7 +62,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         found.append((described(options), options.run.run_dir))
         return made_results()
 
-    monkeypatch.setattr(comparisons, "start", compared)
+    monkeypatch.setattr(comparisons, "compare", compared)
     monkeypatch.setattr(runner, "execute", executed)
     monkeypatch.setattr(runner, "run_pair", lambda pair, options, console: executed(options))
     monkeypatch.setattr(runner, "report", lambda folder: None)
