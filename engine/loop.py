@@ -329,6 +329,7 @@ def _results(parts: _Parts) -> Results:
         slices=SliceScores(**state.slices) if state.slices else None,
         class_names=list(stream.class_names()),
         task_names=list(stream.task_names()),
+        phases_before=state.phases_before,
         reproduction=state.reproduction if run.folder is not None else {},
         config=config | stream.drawn(),
         cost=cost,

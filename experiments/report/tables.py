@@ -109,7 +109,12 @@ def summary_of(results: Results) -> str:
 
 
 def print_untested(runs: Iterable[Results], console: Console) -> None:
-    """Say what is not known of runs that left tasks untested, if any did."""
+    """Say what is not known of runs that left tasks untested, or that extend runs whose data is gone."""
+    runs = list(runs)
+    if any(run.phases_before for run in runs):
+        before = "the data of the run before is not at hand, or its setting pools tasks"
+        console.print(Text(f"The scores are those of the new tasks alone: {before}."), soft_wrap=True)
+        console.print()
     untested = [run for run in runs if not run.all_tested]
     if not untested:
         return

@@ -84,8 +84,9 @@ def _datasets(model: TrainedModel) -> list[str]:
 def _results(model: TrainedModel) -> Sequence[str]:
     if model.results is None:
         return ()
+    title = "## Results on the tasks of the last run\n" if model.results.phases_before else "## Results\n"
     rows = [f"| {name} | {value:.4f} |" for name, value in model.results.metrics.items() if isinstance(value, float)]
-    return ("## Results\n", "| metric | value |", "| --- | --- |", *rows, "")
+    return (title, "| metric | value |", "| --- | --- |", *rows, "")
 
 
 def _input_and_output(model: TrainedModel) -> str:

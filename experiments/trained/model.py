@@ -45,7 +45,7 @@ class TrainedModel:
         config: The options of the run, as in `config.yaml`.
         results: The results of the run; None if it is not over.
         folder: The folder that it was loaded from.
-        phases: The number of phases that it was trained on.
+        phases: The number of phases that it was trained on, those of the runs that its run extends among them.
         after_phase: The phase after which its state was kept; None: the last one that is over.
     """
 
@@ -319,7 +319,7 @@ def load(
         saved.config,
         results,
         folder=saved.folder,
-        phases=saved.state["next_phase"],
+        phases=saved.state["phases_before"] + saved.state["next_phase"],
         device=device,
         given=given,
         trusted=trust,

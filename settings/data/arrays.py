@@ -1,6 +1,7 @@
 """Convert arrays of samples, labels, task ids and times to tensors, and warn of likely mistakes."""
 
 import warnings
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +13,9 @@ from redwood.core.seeding import preserved_random_state, seed_everything
 
 CHANNELS = (1, 3, 4)
 UNKNOWN_DTYPES = (torch.uint16, torch.uint32, torch.uint64)  # torch stores them, but supports few operations
+BYTE = 255  # the largest byte
+DARK = 64  # images of bytes have some that are as large
+FEW_CLASSES = 20  # so many values may be classes, however few samples there are
 MANY_CLASSES = 100  # more different whole numbers than this are unlikely to be classes
 REMEDIES = {
     "samples": "give numbers of one shape for all samples, as numpy.stack makes them of a list or to_numpy of a table",
@@ -74,6 +78,42 @@ def labels_of(name: str, y: np.ndarray | Tensor) -> Tensor:
     return tensor.long()
 
 
+def numbered(name: str, y: Tensor, y_test: Tensor, names: Sequence[str]) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+    """Give classes whose labels have gaps, such as 6..9, the labels 0..K-1, and their old labels as names.
+
+    A run that another data set extends finds the classes again by these names.
+
+    Args:
+        name: Name of the data set, for a message.
+        y: Training targets; those that are not labels (N,) stay as they are.
+        y_test: Test targets.
+        names: Name of each label from 0 on, if they have names; those of labels that do not occur are left out.
+
+    Returns:
+        The training and the test targets, and the names of the classes; empty where they are called by their labels.
+
+    Raises:
+        DataError: If the labels are too many to be classes.
+    """
+    if y.dim() != 1 or y.dtype != torch.int64 or y_test.dtype != torch.int64 or not len(y) or int(y.min()) < 0:
+        return y, y_test, tuple(names)
+    present = torch.unique(y)
+    if len(names) > int(present[-1]):
+        names = [names[label] for label in present.tolist()]
+    if torch.equal(present, torch.arange(len(present))):
+        return y, y_test, tuple(names)
+    if len(present) > max(FEW_CLASSES, len(y) // 2):
+        raise DataError(
+            f"Data set {name}: y holds {len(present)} different integers in {len(y)} samples, too many to be classes; "
+            "give numbers to predict as floats."
+        )
+    unknown = y_test[~torch.isin(y_test, present)]
+    if len(unknown):
+        raise DataError(f"Data set {name}: the test label {int(unknown[0])} never occurs in training; add samples.")
+    codes, codes_test = (torch.searchsorted(present, labels) for labels in (y, y_test))
+    return codes, codes_test, tuple(names) or tuple(map(str, present.tolist()))
+
+
 def times_of(name: str, time: np.ndarray | Tensor) -> Tensor:
     """Numbers or dates as float64."""
     array = np.asarray(time)
@@ -120,6 +160,20 @@ def check_channels(name: str, samples: Tensor) -> None:
     if not samples.dtype.is_floating_point:
         raise DataError(f"{found}; pass numpy.moveaxis(x, -1, 1).")
     warnings.warn(f"{found}; if so, pass numpy.moveaxis(x, -1, 1).", stacklevel=3)
+
+
+def check_range(name: str, samples: Samples, max_value: float | None) -> None:
+    """Warn if bytes fill a small part of the range that they are scaled by: a network would hardly see them."""
+    if not isinstance(samples, Tensor) or samples.dtype != torch.uint8 or max_value != BYTE or not samples.numel():
+        return
+    highest = int(samples.max())
+    if highest < DARK:
+        warnings.warn(
+            f"Data set {name}: the samples are bytes in 0..{highest}, and bytes are divided by 255; if {highest} is "
+            f"their largest possible value, save x.astype('int16'), or pass max_value={max(1, highest)} to "
+            "Dataset.from_arrays.",
+            stacklevel=3,
+        )
 
 
 def check_whole_numbers(name: str, y: Tensor) -> None:

@@ -15,6 +15,7 @@ from redwood.settings.data.arrays import (
     check_whole_numbers,
     drawn,
     labels_of,
+    numbered,
     samples_of,
     targets_of,
     times_of,
@@ -203,8 +204,8 @@ class Dataset:
 
         Args:
             x: Training samples (N, ...); integer samples keep their dtype, floats become float32.
-            y: Training labels (N,), integers 0..K-1; or label sets (N, L), bool; or targets (N,) or (N, d) of
-                regression, floats.
+            y: Training labels (N,), integers; or label sets (N, L), bool; or targets (N,) or (N, d) of regression,
+                floats. Labels with gaps, such as 6..9, become 0..K-1, and the names of their classes.
             x_test: Test samples (M, ...).
             y_test: Test labels (M,), label sets (M, L), or targets (M,) or (M, d).
             t: Task of each training sample (N,), integers 0..T-1; None lets the setting cut the tasks.
@@ -217,10 +218,12 @@ class Dataset:
             validation: Mask (N,), bool, of the training samples that are kept for validation.
             slices: Slice of each training sample (N,), numbers or strings; None: the classes are the slices.
             slices_test: Slice of each test sample (M,).
-            class_names: Name of each class (K,), or of each label (L,).
+            class_names: Name of each label from 0 on, (K,) or more; or of each column of label sets (L,).
         """
         samples, samples_test = samples_of(name, x), samples_of(name, x_test)
-        targets = targets_of(name, y)
+        # Checkpoints hold plain texts; those of NumPy are of a class of their own.
+        names = tuple(str(one) if isinstance(one, str) else one for one in class_names)
+        targets, targets_test, names = numbered(name, targets_of(name, y), targets_of(name, y_test), names)
         codes, codes_test, slice_names = coded_slices(name, slices, slices_test)
         check_channels(name, samples)
         check_whole_numbers(name, targets)
@@ -231,7 +234,7 @@ class Dataset:
             x=samples,
             y=targets,
             x_test=samples_test,
-            y_test=targets_of(name, y_test),
+            y_test=targets_test,
             contexts=None if t is None else labels_of(name, t),
             contexts_test=None if t_test is None else labels_of(name, t_test),
             max_value=max_value,
@@ -242,8 +245,7 @@ class Dataset:
             slices=codes,
             slices_test=codes_test,
             slice_names=slice_names,
-            # Checkpoints hold plain texts; those of NumPy are of a class of their own.
-            class_names=tuple(str(one) if isinstance(one, str) else one for one in class_names),
+            class_names=names,
         )
 
 

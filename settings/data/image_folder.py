@@ -38,9 +38,10 @@ class _Layout:
 def image_folder(data_dir: Path, seed: int, image_size: int) -> Dataset:
     """Any images in one folder per class, or in one folder per task that holds the folders of all classes.
 
-    If `data_dir` has folders `train` and `test` (or `val`), these hold the class folders or the task folders. Otherwise
-    one fifth of each class (of each task), drawn by `seed`, is the test split. Classes and tasks are numbered in the
-    order of their names. Images may lie in folders of a class folder, however deep, beside others.
+    If `data_dir` has folders `train` and `test` (or `val`), these hold the class folders or the task folders. If it has
+    all three, the images of `val` are kept for validation. Otherwise one fifth of each class (of each task), drawn by
+    `seed`, is the test split. Classes and tasks are numbered in the order of their names. Images may lie in folders of
+    a class folder, however deep, beside others.
 
     Args:
         data_dir: The folder.
@@ -51,23 +52,32 @@ def image_folder(data_dir: Path, seed: int, image_size: int) -> Dataset:
     Raises:
         DataError: If the folders are in none of the two layouts, or one of them holds no image or cannot be read.
     """
-    test_dir = next((data_dir / name for name in ("test", "val") if (data_dir / name).is_dir()), None)
+    others = [data_dir / name for name in ("test", "val") if (data_dir / name).is_dir()]
     if not (data_dir / "train").is_dir():
-        test_dir = None
-    root = data_dir if test_dir is None else data_dir / "train"
+        others = []
+    root = data_dir / "train" if others else data_dir
     layout = _layout_of(root)
     check_utf8("a task", layout.tasks)
-    if test_dir and layout.tasks and folders_in(test_dir) != list(layout.tasks):
-        differing = sorted(set(folders_in(test_dir)) ^ set(layout.tasks))
-        raise DataError(f"Only one of {root} and {test_dir} has the task folder {differing[0]}; give both the same.")
-    train = _read(root, layout, *([test_dir] if test_dir else []))
+    for other in others if layout.tasks else ():
+        differing = sorted(set(folders_in(other)) ^ set(layout.tasks))
+        if differing:
+            raise DataError(f"Only one of {root} and {other} has the task folder {differing[0]}; give both the same.")
+    train = _read(root, layout, *others)
     labels = train[0][1]
     never = [name for label, name in enumerate(layout.classes) if not bool((labels == label).any())]
     if never:
         raise DataError(f"No task of {root} has an image of the class {never[0]}; add some or remove its folders.")
     name = data_dir.resolve().name
-    splits = [train, _read(test_dir, layout, root)] if test_dir else _held_out(name, train, seed)
-    return _dataset(name, layout, splits, image_size)
+    if not others:
+        return _dataset(name, layout, _held_out(name, train, seed), image_size)
+    test, *kept = (_read(folder, layout, root, *(other for other in others if other != folder)) for folder in others)
+    data = _dataset(name, layout, [_joined([train, *kept]), test], image_size)
+    if not kept:
+        return data
+    n = len(train[0][1])
+    n_kept = len(data.y) - n
+    note = f"{data.note}; of those for training, the {n_kept} of {others[1].name} are kept for validation"
+    return replace(data, validation=torch.arange(len(data.y)) >= n, note=note)
 
 
 def with_images_like(data: Dataset, shape: Sequence[int]) -> Dataset:
@@ -160,6 +170,11 @@ def _read(root: Path, layout: _Layout, *others: Path) -> tuple[Labelled, Tensor 
     ]
     tasks = torch.arange(len(parts)).repeat_interleave(torch.tensor([len(labels) for _, labels in parts]))
     return joined(parts), tasks
+
+
+def _joined(parts: Sequence[tuple[Labelled, Tensor | None]]) -> tuple[Labelled, Tensor | None]:
+    tasks = [own for _, own in parts if own is not None]
+    return joined([own for own, _ in parts]), torch.cat(tasks) if tasks else None
 
 
 def _held_out(name: str, read: tuple[Labelled, Tensor | None], seed: int) -> list[tuple[Labelled, Tensor | None]]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from redwood.core.errors import DataError
 from redwood.core.extras import load_extra
-from redwood.settings.data.arrays import Samples, times_of
+from redwood.settings.data.arrays import FEW_CLASSES, Samples, times_of
 from redwood.settings.data.columns import PERIODS, Columns
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.holdout import hold_out_rows
@@ -19,8 +19,6 @@ from redwood.settings.data.slices import coded_slices
 
 if TYPE_CHECKING:
     import pandas
-
-_FEW = 20  # so many values may be classes, however few rows there are
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,7 +176,7 @@ def _target(name: str, column: "pandas.Series") -> tuple[Tensor, tuple[str, ...]
         refuse_missing(name, column)
         return torch.from_numpy(column.to_numpy(np.float32)), ()
     codes, class_names = coded_classes(name, column, "classes (or floats to predict)")
-    if len(class_names) > max(_FEW, len(codes) // 2):
+    if len(class_names) > max(FEW_CLASSES, len(codes) // 2):
         raise DataError(
             f"Data set {name}: the column {column.name} has {len(class_names)} different values in {len(codes)} rows, "
             "too many to be classes; write numbers to predict as floats (1.0), or name another --target_column."

@@ -13,7 +13,7 @@ from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
 from redwood.core.errors import DataError, reason_of
 from redwood.core.seeding import derive_seed
-from redwood.settings.data.arrays import Samples, samples_of, targets_of
+from redwood.settings.data.arrays import Samples, numbered, samples_of, targets_of
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.holdout import hold_out_rows
 from redwood.settings.data.images import DecodedImages, in_memory
@@ -45,6 +45,7 @@ def from_torch(name: str, parts: Sequence[Any], seed: int, image_size: int) -> D
         splits = [(part, rows[~is_test], y[~is_test]), (part, rows[is_test], y[is_test])]
     x, x_test = (_samples(name, part, rows, image_size) for part, rows, _ in splits)
     (_, _, y), (_, _, y_test) = splits
+    y, y_test, class_names = numbered(name, y, y_test, _class_names(name, parts, y))
     integers = not x.dtype.is_floating_point
     return Dataset(
         name=name,
@@ -53,7 +54,7 @@ def from_torch(name: str, parts: Sequence[Any], seed: int, image_size: int) -> D
         x_test=x_test,
         y_test=y_test,
         max_value=None if not integers else 255.0 if x.dtype == torch.uint8 else _highest(x),
-        class_names=_class_names(name, parts, y),
+        class_names=class_names,
         compare_all=True,
     )
 
@@ -213,7 +214,7 @@ def _highest(x: Samples) -> float:
 
 
 def _class_names(name: str, parts: Sequence[object], y: Tensor) -> tuple[str, ...]:
-    """The names that data sets give their classes, if they are as many.
+    """The names that data sets give their classes, if each class has one.
 
     Raises:
         DataError: If two data sets have different names for one number.
@@ -227,7 +228,7 @@ def _class_names(name: str, parts: Sequence[object], y: Tensor) -> tuple[str, ..
                 f"Data set {name}: class {different} is called {names[different]} in one part, and {other[different]} "
                 "in another; number the classes of all parts alike."
             )
-    if y.dtype != torch.int64 or len(names) != int(y.max()) + 1:
+    if y.dtype != torch.int64 or len(names) <= int(y.max()):
         return ()
     return names if len(set(names)) == len(names) and all(names) else ()
 

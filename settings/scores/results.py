@@ -30,7 +30,7 @@ from redwood.settings.scores.slices import SliceScores
 Draw: TypeAlias = Callable[[Any, Path], None]
 
 _OF_ALL = ("metrics", "cost", "versions", "config")
-_OPTIONAL = ("phase_tasks", "learning_curves", "slices", "class_names", "task_names", "reproduction")
+_OPTIONAL = ("phase_tasks", "learning_curves", "slices", "class_names", "task_names", "phases_before", "reproduction")
 
 
 class Rows(NamedTuple):
@@ -87,6 +87,8 @@ class Results(Shown):
             in files that were written without it.
         class_names: Name of each output (K,). Empty where the data has none.
         task_names: Name of each task (T,), such as its month. Empty where the data has none.
+        phases_before: Phases of earlier runs whose tasks cannot be tested any more: the matrix begins behind them, and
+            forgetting of them is not known. In the JSON file unless it is 0.
         reproduction: Digests of each phase and the environment, for `diff`. Empty of a run without a folder.
     """
 
@@ -116,6 +118,7 @@ class Results(Shown):
     slices: SliceScores | None = None
     class_names: list[str] = field(default_factory=list)
     task_names: list[str] = field(default_factory=list)
+    phases_before: int = 0
     reproduction: Json = field(default_factory=dict)
     # A file holds the forward transfer but not the untrained accuracies: number of rows, and the value for these rows.
     _loaded_forward_transfer: tuple[int, float | None] | None = field(
@@ -218,7 +221,7 @@ class Results(Shown):
                 f"average_{key}": metrics.average_accuracy(matrix, self.order),
                 f"average_incremental_{key}": metrics.average_incremental_accuracy(matrix, self.order),
                 "forgetting": self._forgetting(gains),
-                "backward_transfer": metrics.backward_transfer(gains, self.order),
+                "backward_transfer": self._if_any_came_before(gains, metrics.backward_transfer(gains, self.order)),
                 "forward_transfer": self._forward_transfer(gains),
             }
             # The end of a run may be untested: one that goes on from another with --eval_tasks none.
@@ -299,6 +302,7 @@ class Results(Shown):
             **({} if self.slices is None else {"slices": self.slices.to_dict()}),
             **({"class_names": list(self.class_names)} if self.class_names else {}),
             **({"task_names": list(self.task_names)} if self.task_names else {}),
+            **({"phases_before": self.phases_before} if self.phases_before else {}),
             **({"reproduction": self.reproduction} if self.reproduction else {}),
         }
 
@@ -359,6 +363,7 @@ class Results(Shown):
                 slices=SliceScores(**data["slices"]) if "slices" in data else None,
                 class_names=list(data.get("class_names", [])),
                 task_names=list(data.get("task_names", [])),
+                phases_before=data.get("phases_before", 0),
                 reproduction=dict(data.get("reproduction", {})),
             )
             if any(len(row) != len(results.task_names) for row in results.accuracy_matrix if results.task_names):
@@ -409,7 +414,11 @@ class Results(Shown):
         return -values if self.lower_is_better else values
 
     def _forgetting(self, gains: NDArray[np.float64]) -> float | None:
-        return metrics.forgetting(gains, self.order)
+        return self._if_any_came_before(gains, metrics.forgetting(gains, self.order))
+
+    def _if_any_came_before(self, matrix: NDArray[np.float64], value: float | None) -> float | None:
+        """The value of a metric of earlier tasks; None if all of them were trained in runs that cannot be tested."""
+        return None if self.phases_before and matrix.shape[1] == 1 else value
 
     def _forward_transfer(self, gains: NDArray[np.float64]) -> float | None:
         if self.untrained_accuracy is not None:

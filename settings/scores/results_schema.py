@@ -72,6 +72,7 @@ def check_results(
         "versions": MapOf(Text()),
         "config": MapOf(ANYTHING),
         "phase_tasks": ListOf(COUNT),
+        "phases_before": COUNT,
         "learning_curves": ListOf(ListOf(Number(0, 1, optional=True), least=1)),
         "slices": SLICES,
         "reproduction": REPRODUCTION,

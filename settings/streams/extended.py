@@ -1,6 +1,7 @@
 """A stream that goes on from that of an earlier run: its tasks come behind the earlier ones, and may bring classes."""
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -107,6 +108,7 @@ def join(
         nothing = torch.empty(0, dtype=torch.long)
         return Joined(data, [SupervisedTask(nothing, nothing, new[0].label_map)] * earlier.num_tasks + new, classes)
     old = earlier.known
+    _warn_of_tests_among(data, old.data)
     labels = _Labels.joined(old.data, data, names)
     n, n_test = len(old.data.y), len(old.data.y_test)
     behind = [
@@ -291,6 +293,21 @@ class _Labels:
         result = label_map.new_zeros(len(self.names))
         result[self.new] = label_map
         return result
+
+
+def _warn_of_tests_among(new: Dataset, old: Dataset) -> None:
+    """Warn if new data trains on samples that earlier tasks are tested on; samples in image files are not compared."""
+    if not isinstance(new.x, Tensor) or not isinstance(old.x_test, Tensor) or old.x_test is old.x:
+        return
+    tested = {hash(sample.tobytes()) for sample in old.x_test.numpy()}
+    again = sum(hash(sample.tobytes()) in tested for sample in new.x.numpy())
+    if again:
+        warnings.warn(
+            f"Of the {len(new.y)} new training samples of {new.name}, {again} are equal to test samples of the run that"
+            " is extended, so that scores on earlier tasks count what was trained. If both come from one file without "
+            "test samples, give the --seed of that run.",
+            stacklevel=2,
+        )
 
 
 def _joined_data(old: Dataset, new: Dataset, labels: _Labels) -> Dataset:

@@ -1,10 +1,12 @@
 """The tasks of a run: cut out of its data, and behind those of an earlier run that it extends."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
+from redwood.settings.data.arrays import check_range
 from redwood.settings.data.classes import Classes, agreed
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.streams.extended import Earlier, join
@@ -47,6 +49,8 @@ def cut_run(data: Dataset, stream: StreamPart, cut: Cut, earlier: Earlier | None
         InvalidOptionError: If an option does not fit the data.
         DataError: If a task would be empty, or the data does not fit that of the earlier run.
     """
+    if earlier is None:
+        check_range(data.name, data.x, data.max_value)
     tasks, n_outputs = make_tasks(data, stream, cut)
     names = stream.names(data, tasks)
     if earlier is None:
@@ -55,9 +59,30 @@ def cut_run(data: Dataset, stream: StreamPart, cut: Cut, earlier: Earlier | None
     joined = join(earlier, data, tasks, n_outputs, shared=cut.shared_outputs, stream=stream)
     total, first = len(joined.tasks), earlier.num_tasks
     if earlier.known is not None:
+        before = earlier.known.task_names
+        if before and cut.shared_outputs and len(tasks) == 1 and not data.task_names and data.name not in before:
+            names = (data.name,)  # such as the folder of a month; all tasks have the same classes
         first, names = 0, earlier.known.with_names(names, total)
     n_outputs = len(joined.classes.outputs) or n_outputs
     return RunTasks(joined.data, joined.tasks, n_outputs, joined.classes, names, range(first, total), earlier.num_tasks)
+
+
+def warn_if_answers_are_known(run: RunTasks, *, told: bool) -> None:
+    """Warn if every answer is right whatever was learned, as a task at test leaves one class to choose from.
+
+    Args:
+        run: The tasks of a run.
+        told: Whether a method is told the task at test.
+    """
+    if run.data.kind != "classes" or (run.n_outputs > 1 and not told):
+        return
+    own = [run.tasks[number].label_map[run.data.y[run.tasks[number].rows]] for number in run.part]
+    if all(bool((outputs == outputs[:1]).all()) for outputs in own):
+        warnings.warn(
+            f"Each task of {run.data.name} has one class to choose from, so that every answer is right and the scores "
+            "say nothing; cut fewer tasks by --nb_tasks, or choose class_incremental.",
+            stacklevel=2,
+        )
 
 
 def classes_of(data: Dataset, tasks: Sequence[SupervisedTask], n_outputs: int) -> Classes:

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from rich.console import Console
 
 import redwood
 from redwood.branches.generative.generative_rehearsal import GenerativeRehearsal
@@ -17,6 +19,7 @@ from redwood.core.errors import DataError, NotApplicableError, RedwoodError
 from redwood.core.parts import flat
 from redwood.engine import loop
 from redwood.experiments.command_line.config_file import read_arguments
+from redwood.experiments.report.tables import print_results
 from redwood.experiments.runs.runner import execute
 from redwood.experiments.trained.card import model_card
 from redwood.experiments.trained.export import export_model
@@ -192,6 +195,16 @@ class TestNewClasses:
         assert redwood.load(tmp_path / "run").class_names == ("0", "1", "2", "3", "4")
         assert min(results.accuracy_matrix[-1]) > 0.7
 
+    def test_classes_with_other_numbers_are_new_ones(self, tmp_path):
+        for name, classes in (("first", [0, 1, 2, 3]), ("more", [3, 6, 9])):
+            rows, rows_test = (np.isin(y.numpy(), classes) for y in (ALL.y, ALL.y_test))
+            tests = {"x_test": ALL.x_test[rows_test], "y_test": ALL.y_test[rows_test]}
+            np.savez(tmp_path / f"{name}.npz", x=ALL.x[rows], y=ALL.y[rows], **tests)
+        run(tmp_path / "two", "class_incremental", "ncm", tmp_path / "first.npz", **in_order(4))
+        results, _ = extend(tmp_path / "two", tmp_path / "run", "--dataset", tmp_path / "more.npz", "--nb_tasks", 1)
+        assert redwood.load(tmp_path / "run").class_names == ("0", "1", "2", "3", "6", "9")
+        assert min(results.accuracy_matrix[-1]) > 0.7
+
     def test_tasks_that_share_outputs_share_them_by_the_names_of_classes(self, tmp_path):
         for name, classes in (("first", [1, 3]), ("more", [3, 5])):
             save(tmp_path / f"{name}.npz", classes, tasks=2)
@@ -255,10 +268,34 @@ class TestTheNewRun:
         data.unlink()
         with pytest.warns(UserWarning, match="cannot be read .*what is forgotten of it is not measured"):
             results, _ = extend(tmp_path / "two", tmp_path / "five", "--dataset", folder / "more_classes.npz", *MORE)
-        assert np.shape(results.accuracy_matrix) == (3, 3)
+        assert np.shape(results.accuracy_matrix) == (3, 3) and results.phases_before == 2
         model = redwood.load(tmp_path / "five")
+        assert model.phases == 5
         assert model.class_names == tuple("0123456789")
         assert (model.predict(X) == ALL.y_test[:60]).double().mean() > 0.5
+
+    def test_of_one_task_alone_has_no_forgetting_if_the_old_data_is_gone(self, folder, tmp_path, capsys):
+        data = Path(shutil.copy(folder / "first_classes.npz", tmp_path))
+        run(tmp_path / "two", "class_incremental", "ncm", data, **in_order(4))
+        data.unlink()
+        with pytest.warns(UserWarning, match="what is forgotten of it is not measured"):
+            extend(tmp_path / "two", tmp_path / "three", "--dataset", folder / "more_classes.npz")
+        results = Results.load(tmp_path / "three" / "results.json")
+        assert (results.phases_before, results.num_phases) == (2, 1)
+        assert results.metrics["forgetting"] is None and results.metrics["backward_transfer"] is None
+        print_results(results, Console())
+        assert "The scores are those of the new tasks alone" in capsys.readouterr().out
+        assert "in 3 phases" in model_card(redwood.load(tmp_path / "three"), "safetensors", "folder")
+
+    @pytest.mark.parametrize("seed", [0, 1])
+    def test_warns_of_training_on_what_earlier_tasks_are_tested_on(self, seed, tmp_path):
+        """Both runs draw the test samples of one file, by their seeds."""
+        np.savez(tmp_path / "all.npz", x=ALL.x, y=ALL.y)
+        run(tmp_path / "one", "class_incremental", "ncm", tmp_path / "all.npz", nb_tasks=1)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            extend(tmp_path / "one", tmp_path / "two", "--dataset", tmp_path / "all.npz", "--seed", seed)
+        assert any("equal to test samples of the run" in str(each.message) for each in caught) == (seed == 1)
 
     def test_goes_on_with_a_stream_that_announces_nothing(self, folder, tmp_path):
         run(tmp_path / "one", "continual", "rehearsal", folder / "first_classes.npz", **in_order(4))

@@ -34,6 +34,13 @@ def test_further_images_of_another_size_are_brought_to_that_of_the_run(run, tmp_
     assert results.class_names == ["dent", "ok"]
 
 
+def test_a_single_further_month_is_named_by_its_folder(run, tmp_path):
+    class_folders(tmp_path / "2024-03", TWO, size=(12, 8))
+    more = ["--dataset", str(tmp_path / "2024-03"), "--run_dir", str(tmp_path / "run"), "--accelerator", "cpu"]
+    assert main(["extend", str(run), *more]) == 0
+    assert Results.load(tmp_path / "run" / "results.json").task_names == ["2024-01", "2024-02", "2024-03"]
+
+
 @pytest.mark.parametrize("options", [["--dataset", "{}"], ["--dataset", "image_folder", "--data_dir", "{}"]])
 def test_images_of_another_size_are_predicted(run, tmp_path, options):
     class_folders(tmp_path / "new", {"dent": 5, "ok": 5}, size=(20, 20))

@@ -97,8 +97,14 @@ class TestBothFormats:
         data = load(write(tmp_path / name, arrays), 0)
         assert data.max_value == arrays["x"].max() == data.x.max()
 
-    def test_labels_with_gaps_are_refused(self, tmp_path, arrays, name):
-        arrays["y"] = 2 * arrays["y"]
+    def test_labels_with_gaps_name_their_classes(self, tmp_path, arrays, name):
+        plain = load(write(tmp_path / name, arrays), 0)
+        moved = load(write(tmp_path / name, arrays | {key: 2 * arrays[key] + 6 for key in ("y", "y_test")}), 0)
+        assert moved.class_names == ("6", "8", "10", "12", "14")
+        assert torch.equal(moved.y, plain.y) and torch.equal(moved.y_test, plain.y_test)
+
+    def test_labels_below_0_are_refused(self, tmp_path, arrays, name):
+        arrays["y"] = arrays["y"] - 1
         with pytest.raises(DataError, match="without gaps"):
             load(write(tmp_path / name, arrays), 0)
 

@@ -171,6 +171,17 @@ class TestTasks:
             load_dataset(str(tmp_path), tmp_path, 0, 0)
         assert one_sentence(e.value)
 
+    def test_the_third_split_is_kept_for_validation(self, tmp_path):
+        for split, count in (("train", 3), ("test", 2), ("val", 1)):
+            for month in ("2024-01", "2024-02"):
+                class_folders(tmp_path / split / month, {"dent": count, "ok": count})
+        data = load_dataset(str(tmp_path), tmp_path, 0, 0)
+        kept = ["/val/" in path for path in data.x.paths]
+        assert sum(kept) == 4 and data.validation.tolist() == kept
+        assert data.contexts.tolist() == [0] * 6 + [1] * 6 + [0, 0, 1, 1]
+        assert all("/test/" in path for path in data.x_test.paths)
+        assert "the 4 of val are kept for validation" in data.note
+
     def test_an_empty_folder_stands_for_a_class_that_a_task_lacks(self, tmp_path):
         class_folders(tmp_path / "2024-01", TWO)
         class_folders(tmp_path / "2024-02", {"ok": 5})

@@ -1,0 +1,44 @@
+"""Warnings of tasks that say nothing, and of samples that a network would hardly see."""
+
+import warnings
+
+import pytest
+import torch
+
+from redwood.settings import Dataset
+from redwood.settings.tree import ClassIncrementalSetting, DomainIncrementalSetting, TaskIncrementalSetting
+
+Y = torch.arange(24) % 4
+X = torch.arange(48, dtype=torch.uint8).view(24, 2)
+
+
+def warned_of(setting, x=X, max_value=47, **options):
+    data = Dataset.from_arrays(x, Y, x, Y, max_value=max_value)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        setting(dataset=data, **options).open_stream()
+    return [str(each.message) for each in caught]
+
+
+@pytest.mark.parametrize(
+    ("setting", "tasks", "known"),
+    [
+        (DomainIncrementalSetting, 2, False),
+        (DomainIncrementalSetting, 4, True),
+        (TaskIncrementalSetting, 2, False),
+        (TaskIncrementalSetting, 4, True),
+        (ClassIncrementalSetting, 4, False),
+    ],
+)
+def test_a_task_at_test_that_leaves_one_class_is_told(setting, tasks, known):
+    found = warned_of(setting, nb_tasks=tasks)
+    assert len(found) == known and all("one class to choose from" in text for text in found)
+
+
+@pytest.mark.parametrize(
+    ("x", "max_value", "dark"),
+    [(X, None, True), (X, 47, False), (X + 100, None, False), (X.short(), None, False), (X.float(), None, False)],
+)
+def test_bytes_in_a_small_part_of_their_range_are_told(x, max_value, dark):
+    found = warned_of(ClassIncrementalSetting, x, max_value, nb_tasks=2)
+    assert len(found) == dark and all("bytes in 0..47, and bytes are divided by 255" in text for text in found)
