@@ -345,7 +345,7 @@ def _validation_matrix(rows: list[list[float | None]]) -> list[list[float | None
 def _write_results(run: Run, results: Results) -> None:
     """Draw the pictures, write `results.json`, and log both."""
     if run.folder is not None and run.writes:
-        if results.tested:
+        if results.tested and (run.context.draws or run.wandb.mode is not None):  # W&B keeps pictures of each run
             from redwood.engine.figures.plots import draw_run
 
             draw_run(results, run.folder.path)

@@ -56,6 +56,7 @@ class RunContext:
         earlier: The run that this one extends, an `EarlierRun`.
         trial: The rule of a trial's end, if the run tries options.
         tuning_cost: The cost of choosing the run's options.
+        draws: Whether it draws its figures. Those of a pair in a comparison are drawn for its first run.
     """
 
     group: str | None = None
@@ -63,6 +64,7 @@ class RunContext:
     earlier: Any = None
     trial: Trial | None = None
     tuning_cost: TuningCost | None = None
+    draws: bool = True
 
 
 @dataclass

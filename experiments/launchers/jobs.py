@@ -61,6 +61,7 @@ class Job:
         name: Its name for the user (default: the pair and the seed).
         trial: When it ends, if it is a trial of a sweep.
         tuning_cost: What the sweep has cost that has chosen its options.
+        draws: Whether the run draws its figures.
     """
 
     pair: Pair
@@ -74,6 +75,7 @@ class Job:
     name: str = ""
     trial: Trial | None = None
     tuning_cost: TuningCost | None = None
+    draws: bool = True
 
     @property
     def label(self) -> str:
@@ -220,6 +222,7 @@ def options_of(job: Job) -> Options:
                 waits=job.waits,
                 trial=job.trial,
                 tuning_cost=job.tuning_cost,
+                draws=job.draws,
             ),
         ),
     )

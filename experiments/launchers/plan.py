@@ -222,8 +222,9 @@ class ComparisonPlan:
                     / f"{name}{f'-seed{seed}' * (self.n_seeds > 1)}{'' if order is None else f'-order{order}'}",
                     width=resources_needed(options.run, options.setting.workers),
                     tuning_cost=self.tuning_cost,
+                    draws=number == 0,
                 )
-                for seed, order in self._repeats(pair, options)
+                for number, (seed, order) in enumerate(self._repeats(pair, options))
             ]
 
     def _folder_names(self) -> list[str]:

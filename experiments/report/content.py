@@ -21,6 +21,7 @@ from redwood.experiments.report.source import Source
 from redwood.experiments.report.tables import SIGNED, Cell, Table, duration, show_value, tables_of
 from redwood.settings.scores.measure import LABEL_GROUPS
 from redwood.settings.scores.pareto import loss_of
+from redwood.settings.scores.results import Results
 
 MAX_BYTES = 2_700_000  # of the figures of a page
 _MAX_METRICS = 12
@@ -65,16 +66,10 @@ def content_of(sources: Sequence[Source]) -> Content:
     entries, notes = entries_of(sources)
     pairs = marked_bounds(entry.results for entry in entries)
     runs = [run for entry in entries for run in entry.runs]
-    bare = [run for run in runs if run.results.tested and not any(run.folder.glob("*.svg"))]
-    if bare:
-        notes.append(
-            f"{len(bare)} of {len(runs)} runs have no figures as SVG, as runs of an earlier version; run them again to "
-            "see figures here."
-        )
     if sources[0].kind == "run" and len(runs) == 1:
         parts = [
             Part("Results", tables=list(tables_of(runs[0].results))),
-            Part("Figures", figures=read_pictures(runs[0].folder.glob("*.svg"))),
+            Part("Figures", figures=read_pictures(runs[0].folder.glob("*.svg")) or drawn_run(runs[0].results)),
         ]
     else:
         drawn = _comparison_pictures(sources, pairs)
@@ -113,6 +108,17 @@ def read_pictures(paths: Iterable[Path]) -> list[Picture]:
     ]
 
 
+def drawn_run(results: Results) -> list[Picture]:
+    """The figures of a run, drawn now; none of an untested one."""
+    if not results.tested:
+        return []
+    from redwood.engine.figures.plots import draw_run  # matplotlib takes seconds
+
+    with TemporaryDirectory() as folder:
+        draw_run(results, Path(folder), ".svg")
+        return read_pictures(Path(folder).glob("*.svg"))
+
+
 def _size(pictures: Iterable[Picture]) -> int:
     return sum(len(picture.source) for picture in pictures)
 
@@ -138,15 +144,16 @@ def drawn_comparison(pairs: Sequence[PairResults]) -> list[Picture]:
 
 
 def _of_runs(entries: Sequence[Entry], most: int) -> tuple[list[tuple[str, list[Picture]]], int]:
-    """The figures of the first run of each pair, of the best ones first, and the number of pairs without room."""
+    """The figures of a run of each pair, of the best pairs first, and the number of pairs without room."""
     done = sorted((entry for entry in entries if entry.runs), key=lambda entry: _loss(entry.results))
     found: dict[str, list[Picture]] = {}
     for entry in done:
-        figures = read_pictures(entry.runs[0].folder.glob("*.svg"))
+        run = next((one for one in entry.runs if any(one.folder.glob("*.svg"))), entry.runs[0])
+        figures = read_pictures(run.folder.glob("*.svg"))
         most -= _size(figures)
         if most < 0:
             break
-        found[f"{entry.results.label}, seed {entry.runs[0].results.seed}"] = figures
+        found[f"{entry.results.label}, seed {run.results.seed}"] = figures
     return [(name, figures) for name, figures in sorted(found.items()) if figures], len(done) - len(found)
 
 

@@ -4,8 +4,6 @@
 """
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -14,11 +12,11 @@ from redwood.core.errors import RedwoodError
 from redwood.core.extras import load_extra
 from redwood.engine.figures.comparison import comparison_of
 from redwood.engine.figures.drawing import looks_of_pairs
-from redwood.engine.figures.plots import accuracy_curve, draw_run
+from redwood.engine.figures.plots import accuracy_curve
 from redwood.engine.names import task_in_words
 from redwood.engine.pair_results import PairResults, by_measure, marked_bounds, run_key, with_short_names
 from redwood.experiments.report.comparison_tables import COSTS
-from redwood.experiments.report.content import Picture, drawn_comparison, read_pictures, result_tables
+from redwood.experiments.report.content import drawn_comparison, drawn_run, result_tables
 from redwood.experiments.report.page import filled
 from redwood.experiments.report.tables import tables_of
 from redwood.settings.scores.results import Results
@@ -27,18 +25,10 @@ from redwood.settings.scores.results import Results
 def html_of(shown: Results | Sequence[PairResults]) -> str:
     """The tables and the pictures of a run or of pairs, as HTML that needs nothing else."""
     if isinstance(shown, Results):
-        return filled("inline.html", title=repr(shown)[1:-1], tables=list(tables_of(shown)), figures=_drawn_run(shown))
+        return filled("inline.html", title=repr(shown)[1:-1], tables=list(tables_of(shown)), figures=drawn_run(shown))
     pairs = marked_bounds(with_short_names(shown))
     title = pairs[0].label if len(pairs) == 1 else f"{len(pairs)} pairs of a setting and a method"
     return filled("inline.html", title=title, tables=result_tables(pairs), figures=drawn_comparison(pairs))
-
-
-def _drawn_run(results: Results) -> list[Picture]:
-    if not results.tested:
-        return []
-    with TemporaryDirectory() as folder:
-        draw_run(results, Path(folder), ".svg")
-        return read_pictures(Path(folder).glob("*.svg"))
 
 
 def figure_of(shown: Results | Sequence[PairResults]) -> Figure:

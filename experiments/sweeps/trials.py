@@ -40,6 +40,7 @@ def make_job(plan: SweepPlan, tried: Tried, earlier: Sequence[Tried], *, seed: i
         name=f"trial {tried.number}, {show_values(tried.parameters)}",
         group=plan.folder.resolve().name,
         trial=Trial(plan.phases, bars),
+        draws=False,
     )
 
 

@@ -215,7 +215,7 @@ class TestFailures:
     def test_all_of_them(self, tmp_path, monkeypatch):
         """Without a run there is nothing to plot, but still a table."""
         monkeypatch.chdir(tmp_path)
-        np.savez("bad.npz", x=np.zeros((18, 2)), y=np.arange(18) % 3 * 2)
+        np.savez("bad.npz", x=np.zeros((18, 2)), y=np.arange(18) % 3 - 1)
         arguments = ["--setting", "class_incremental", "--method", "random,finetune", "--jobs", "1"]
         assert main([*arguments, "--dataset", "bad.npz"]) == 1
         (folder,) = (tmp_path / "runs").iterdir()

@@ -101,19 +101,22 @@ def test_the_page_of_a_run_has_the_figures_that_the_run_has_drawn(tmp_path):
     assert "average incremental accuracy" in texts and "wall time" in texts
 
 
-def test_runs_without_figures_are_told(tmp_path):
-    """Such as those of an earlier version; a run that tests nothing has none by its nature."""
+def test_figures_that_a_run_has_not_drawn_are_drawn_for_the_page(tmp_path):
     results = made_results("class_incremental", "ewc", 0)
     folder = made_run(tmp_path / "run", results)
-    told = "1 of 1 runs have no figures as SVG"
-    assert any(told in note for note in content_of([read_source(folder)]).notes)
+    names = [figure.name for figure in _figures(folder)]
+    assert "accuracy curve" in names and not any(folder.glob("*.svg"))
     draw_run(results, folder)
-    assert not content_of([read_source(folder)]).notes
+    assert [figure.name for figure in _figures(folder)] == names
     for path in folder.glob("*.svg"):
         path.unlink()
     results.accuracy_matrix = [[None] * len(row) for row in results.accuracy_matrix]
     results.save(folder / "results.json")
-    assert not content_of([read_source(folder)]).notes
+    assert _figures(folder) == []
+
+
+def _figures(folder):
+    return [figure for part in content_of([read_source(folder)]).parts for figure in part.figures]
 
 
 def test_equal_results_make_an_equal_page(tmp_path, monkeypatch):
@@ -153,7 +156,7 @@ def test_what_is_no_figure_is_left_out(tmp_path):
     os.mkfifo(folder / "pipe.svg")
     (folder / "folder.svg").mkdir()
     (folder / "large.svg").write_bytes(b"x" * content_module.MAX_BYTES)
-    assert figures_in(page_of(folder)) == []
+    assert [figure.name for figure in _figures(folder)] == ["accuracy curve", "accuracy matrix", "cost curve"]
 
 
 def test_means_over_seeds(tmp_path):
