@@ -1,4 +1,6 @@
-"""Run each job as a task of Ray, on the machines of its cluster, which all have to see the folder of the runs.
+"""Run each job as a task of Ray, on the machines of its cluster.
+
+They all have to see the folder of the runs, or a place that keeps them, see `run_storage`.
 
 A task whose machine is lost is run again elsewhere. Like every run it goes on from the checkpoints in its folder.
 """
@@ -8,6 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -19,15 +22,16 @@ from redwood.engine.signals import stop_signals
 from redwood.experiments.command_line.arguments import UsageError
 from redwood.experiments.launchers.jobs import Failure, Job, Outcome, run_job
 from redwood.experiments.launchers.launcher import next_jobs
+from redwood.experiments.launchers.run_storage import RunStorage
 from redwood.experiments.launchers.worker import print_to
 
-_ADDRESS = "address"
+_ADDRESS, _STORAGE = "address", "storage"
 _NUMBERS = ("num_cpus", "num_gpus", "memory")  # what `--ray` may set of a task
 _POLL_S, _ANSWER_S = 1.0, 10.0
 
 
 def parse_ray(given: Sequence[str]) -> dict[str, str | float]:
-    """The options of `--ray key=value ...`: the address of the cluster, and what each task needs.
+    """The options of `--ray key=value ...`: the address of the cluster, where runs are kept, and what each task needs.
 
     Raises:
         UsageError: If one is unknown, given twice, or no number.
@@ -35,14 +39,15 @@ def parse_ray(given: Sequence[str]) -> dict[str, str | float]:
     options: dict[str, str | float] = {}
     for entry in given:
         key, equals, value = entry.partition("=")
-        if key not in (_ADDRESS, *_NUMBERS):
-            raise UsageError(f"--ray {entry}: {key!r} is unknown; choose from {', '.join((_ADDRESS, *_NUMBERS))}.")
+        known = (_ADDRESS, _STORAGE, *_NUMBERS)
+        if key not in known:
+            raise UsageError(f"--ray {entry}: {key!r} is unknown; choose from {', '.join(known)}.")
         if not equals or not value:
             raise UsageError(f"--ray {entry} has no value; write it as {key}=VALUE.")
         if key in options:
             raise UsageError(f"--ray {key} is given twice, as {options[key]} and as {value}; give it once.")
         try:
-            options[key] = value if key == _ADDRESS else float(value)
+            options[key] = float(value) if key in _NUMBERS else value
         except ValueError:
             raise UsageError(f"--ray {entry}: {key} has to be a number.") from None
     return options
@@ -64,7 +69,9 @@ class RayCluster:
         """
         self._ray = load_extra("ray", "ray", "--launcher ray")
         self._address = options.get(_ADDRESS)
-        self._needs = {name: number for name, number in options.items() if name != _ADDRESS}
+        self._needs = {name: number for name, number in options.items() if name in _NUMBERS}
+        self._url = str(options.get(_STORAGE, ""))
+        self._storage: dict[Path, RunStorage] = {}  # by the folder around the runs
         self._on_cpu, self._at_once = on_cpu, at_once
         self._task = self._ray.remote(_run_task)
         self._pending: dict[Any, Job] = {}  # by the reference of its task
@@ -111,8 +118,10 @@ class RayCluster:
             else:
                 done, waiting = [], []
                 time.sleep(_POLL_S)
+            begun = {around: place.started() for around, place in self._storage.items()}
             for job in [self._pending[task] for task in waiting]:
-                if job not in running and (job.folder / LOCK_FILE).exists():
+                elsewhere = job.folder.name in begun.get(job.folder.parent, ())
+                if job not in running and (elsewhere or (job.folder / LOCK_FILE).exists()):
                     running.add(job)
                     started(job)
             for task in done:
@@ -132,11 +141,22 @@ class RayCluster:
         # Machines may be lost at any time, and a run of any number of lost ones goes on.
         options = {"max_retries": -1, "name": job.label, **usual, **self._needs}
         absolute = replace(job, folder=job.folder.resolve(), waits=True)
-        return self._task.options(**options).remote(absolute, os.getcwd(), sys.path)
+        return self._task.options(**options).remote(absolute, os.getcwd(), sys.path, self._place(job))
+
+    def _place(self, job: Job) -> RunStorage | None:
+        """Where the job's folder is kept; None if all machines see it."""
+        around = job.folder.parent
+        if self._url and around not in self._storage:
+            place = RunStorage.of(around, self._url)
+            place.check()
+            self._storage[around] = place
+        return self._storage.get(around)
 
     def _outcome(self, job: Job, task: Any) -> Outcome:
         try:
             outcome: Outcome = self._ray.get(task)
+            if job.folder.parent in self._storage:
+                self._storage[job.folder.parent].fetch(job.folder)
         except self._ray.exceptions.RayError as error:
             failure = Failure(f"Its task of Ray has failed ({_first_line(error)}).", unforeseen=True)
             job.write_failure(failure)
@@ -144,14 +164,18 @@ class RayCluster:
         return outcome
 
 
-def _run_task(job: Job, folder: str, path: list[str]) -> Outcome:
+def _run_task(job: Job, folder: str, path: list[str], storage: RunStorage | None) -> Outcome:
     """Run the job on a machine of the cluster, in the folder and with the modules of the process that asks for it."""
     if Path(folder).is_dir():
         os.chdir(folder)
     sys.path.extend(entry for entry in path if entry not in sys.path)
-    print_to(job.log)
-    with stop_signals():
-        return run_job(job)
+    try:
+        with nullcontext(job) if storage is None else storage.kept(job) as here:
+            print_to(here.log)
+            with stop_signals():
+                return run_job(here)
+    except RedwoodError as error:  # the place cannot be read or written
+        return Failure(str(error), unforeseen=False)
 
 
 def _first_line(error: BaseException) -> str:

@@ -24,7 +24,7 @@ class TestOptions:
     @pytest.mark.parametrize(
         ("given", "sentence"),
         [
-            (["gpus=1"], "--ray gpus=1: 'gpus' is unknown; choose from address, num_cpus, num_gpus, memory."),
+            (["gpus=1"], "--ray gpus=1: 'gpus' is unknown; choose from address, storage, num_cpus, num_gpus, memory."),
             (["num_cpus"], "--ray num_cpus has no value; write it as num_cpus=VALUE."),
             (["num_cpus=many"], "--ray num_cpus=many: num_cpus has to be a number."),
             (["num_cpus=1", "num_cpus=2"], "--ray num_cpus is given twice, as 1.0 and as 2; give it once."),
@@ -59,18 +59,21 @@ def test_no_cluster(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_a_machine_is_lost_in_the_middle(tmp_path):
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_machine_is_lost_in_the_middle(kept, tmp_path):
     """Its run goes on elsewhere from the last checkpoint, to the results of runs in one process."""
     utils = pytest.importorskip("ray.cluster_utils")
     quick = [*PAIRS, "--seeds", "2", "--passes", "3"]
     assert main([*quick, "--jobs", "1", "--quiet", "--run_dir", str(tmp_path / "here")]) == 0
     cluster = utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     lost = cluster.add_node(num_cpus=1)
-    onto = ["--launcher", "ray", "--ray", f"address={cluster.address}", "--run_dir", str(tmp_path / "ray")]
+    storage = [f"storage=file://{tmp_path}/bucket"] if kept else []
+    onto = ["--launcher", "ray", "--ray", f"address={cluster.address}", *storage, "--run_dir", str(tmp_path / "ray")]
+    at, level = (tmp_path / "bucket", "*/*") if kept else (tmp_path / "ray", "*")
     driver = subprocess.Popen([sys.executable, "-m", "redwood", *quick, *onto], env=environment())
     try:
         deadline = time.monotonic() + 240
-        while not any((tmp_path / "ray").glob("*/checkpoints/*")) and time.monotonic() < deadline:
+        while not any(at.glob(f"{level}/checkpoints/*")) and time.monotonic() < deadline:
             time.sleep(0.05)
         cluster.remove_node(lost, allow_graceful=False)
         cluster.add_node(num_cpus=1)
