@@ -1,20 +1,23 @@
-"""A comparison on a cluster of Ray that loses machines: the results are those of one machine, and none is there twice.
+"""Comparisons and sweeps on a cluster of Ray that loses machines: the results are those of one machine, none is twice.
 
-Raylets on this machine. While 60 short runs go on, one of them is killed without notice, or one is added, at random
-moments; or the driver is killed, and `resume` goes on. A pool on as many cores is what results are compared with.
+Raylets on this machine. While 60 short runs or 24 trials go on, one of them is killed without notice, or one is added,
+at random moments; or the driver is killed, and `resume` goes on. A pool on as many cores is what results are compared
+with. With `--s3`, the runs of one comparison are kept in a bucket of a local server (pip install 'moto[server]' s3fs).
 
-Run: OMP_NUM_THREADS=1 python benchmarks/ray_nodes.py [--changes 20] [--kills 5] [--seeds 20]. Writes
-benchmarks/results/ray_nodes.{json,md}; it takes about 10 minutes on two cores.
+Run: OMP_NUM_THREADS=1 python benchmarks/ray_nodes.py [--changes 20] [--kills 5] [--seeds 20] [--trials 24] [--s3].
+Writes benchmarks/results/ray_nodes.{json,md}; it takes about 15 minutes on two cores.
 """
 
 import argparse
 import json
+import os
 import random
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from common import environment, markdown_table, write
@@ -26,14 +29,27 @@ METHODS = "finetune,rehearsal,ewc"
 _OF_THE_PROCESS = {"cost", "versions", "reproduction"}
 
 
-def command(folder: Path, seeds: int, *more: str) -> list[str]:
-    """The comparison, into a folder."""
-    pair = ["--setting", "class_incremental", "--method", METHODS, "--passes", "1", "--seeds", str(seeds)]
-    return [sys.executable, "-W", "ignore", str(HERE / "cli.py"), *pair, "--run_dir", str(folder), *more]
+def redwood(*words: str) -> list[str]:
+    """A command of redwood."""
+    return [sys.executable, "-W", "ignore", str(HERE / "cli.py"), *words]
+
+
+def comparison(seeds: int) -> list[str]:
+    """The words of a comparison of three methods."""
+    return ["--setting", "class_incremental", "--method", METHODS, "--passes", "1", "--seeds", str(seeds)]
+
+
+def sweep(trials: int) -> list[str]:
+    """The words of a sweep of two options."""
+    tried = ["sweep", "lr=log:1e-3..1", "buffer_size=10..500", "--validation", "0.2", "--trials", str(trials)]
+    return [*tried, "--setting", "class_incremental", "--method", "rehearsal", "--passes", "2"]
 
 
 def results_in(folder: Path) -> dict[str, object]:
-    """What each run has found, by its folder."""
+    """What each run or trial has found, by its folder or number."""
+    if (folder / "sweep.json").exists():
+        trials = json.loads((folder / "sweep.json").read_text())["trials"]
+        return {str(n): [one["parameters"], one["values"], one["state"]] for n, one in enumerate(trials)}
     found = {}
     for path in sorted(folder.glob("*/results.json")):
         content = json.loads(path.read_text())
@@ -54,13 +70,13 @@ def changes(cluster: Cluster, number: int, rng: random.Random) -> Iterator[str]:
             yield "added"
 
 
-def on_cluster(folder: Path, seeds: int, cores: int, number: int) -> tuple[list[str], str, float]:
-    """The comparison on a cluster, whose machines change: the changes, what was printed, and its seconds."""
+def on_cluster(folder: Path, words: list[str], cores: int, number: int, *kept: str) -> tuple[list[str], str, float]:
+    """The work on a cluster, whose machines change: the changes, what was printed, and its seconds."""
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": cores})
     try:
         started = time.monotonic()
-        onto = ["--launcher", "ray", "--ray", f"address={cluster.address}"]
-        driver = subprocess.Popen(command(folder, seeds, *onto), stdout=subprocess.PIPE, text=True)
+        onto = ["--launcher", "ray", "--ray", f"address={cluster.address}", *kept, "--run_dir", str(folder)]
+        driver = subprocess.Popen(redwood(*words, *onto), stdout=subprocess.PIPE, text=True)
         done = []
         for change in changes(cluster, number, random.Random(0)) if number else ():
             done.append(change)
@@ -72,24 +88,43 @@ def on_cluster(folder: Path, seeds: int, cores: int, number: int) -> tuple[list[
         cluster.shutdown()
 
 
-def with_killed_driver(folder: Path, seeds: int, kills: int) -> tuple[str, float]:
-    """The comparison, whose driver is killed at random moments and started again by `resume`."""
+def with_killed_driver(folder: Path, words: list[str], kills: int) -> tuple[list[str], str, float]:
+    """The work, whose driver is killed at random moments and started again by `resume`."""
     cluster, rng, printed = Cluster(initialize_head=True, head_node_args={"num_cpus": 2}), random.Random(1), ""
     started = time.monotonic()
     onto = ["--launcher", "ray", "--ray", f"address={cluster.address}"]
-    again = [sys.executable, "-W", "ignore", str(HERE / "cli.py"), "resume", str(folder), *onto]
+    first, again = redwood(*words, *onto, "--run_dir", str(folder)), redwood("resume", str(folder), *onto)
     try:
         for number in range(kills + 1):
-            words = again if (folder / "comparison.yaml").exists() else command(folder, seeds, *onto)
-            driver = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+            begun = any((folder / name).exists() for name in ("comparison.yaml", "sweep.yaml"))
+            driver = subprocess.Popen(again if begun else first, stdout=subprocess.PIPE, text=True)
             try:
                 printed += driver.communicate(timeout=rng.uniform(8.0, 16.0) if number < kills else 1800)[0]
             except subprocess.TimeoutExpired:
                 driver.kill()
                 printed += driver.communicate()[0]
-        return printed, time.monotonic() - started
+        return ["killed"] * kills, printed, time.monotonic() - started
     finally:
         cluster.shutdown()
+
+
+@contextmanager
+def local_s3() -> Iterator[str]:
+    """A server of S3 on this machine, and the URL of a bucket there."""
+    os.environ |= {"AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none", "AWS_DEFAULT_REGION": "us-east-1"}
+    os.environ["AWS_ENDPOINT_URL"] = "http://127.0.0.1:5555"
+    server = subprocess.Popen([sys.executable, "-m", "moto.server", "-p", "5555"], stderr=subprocess.DEVNULL)
+    try:
+        import s3fs
+
+        for _ in range(100):
+            time.sleep(0.2)
+            with suppress(Exception):  # until it answers
+                s3fs.S3FileSystem().makedirs("redwood")
+                break
+        yield "s3://redwood/runs"
+    finally:
+        server.kill()
 
 
 def ended(printed: str) -> list[str]:
@@ -104,19 +139,28 @@ def main() -> None:
     parser.add_argument("--changes", type=int, default=20)
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--trials", type=int, default=24)
+    parser.add_argument("--s3", action="store_true")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as temporary:
-        folder, rows = Path(temporary), list[dict[str, object]]()
-        started = time.monotonic()
-        subprocess.run(command(folder / "pool", options.seeds, "--jobs", "2"), check=True, stdout=subprocess.DEVNULL)
-        expected = results_in(folder / "pool")
-        rows.append({"variant": "pool", "s": time.monotonic() - started, "runs": len(expected)})
-        cases = {
-            "Ray": lambda to: on_cluster(to, options.seeds, 2, 0),
-            "Ray, machines change": lambda to: on_cluster(to, options.seeds, 1, options.changes),
-            "Ray, driver is killed": lambda to: ([], *with_killed_driver(to, options.seeds, options.kills)),
-        }
-        for name, run in cases.items():
+    runs, trials = comparison(options.seeds), sweep(options.trials)
+    cases: dict[str, tuple[list[str], Callable[[Path], tuple[list[str], str, float]]]] = {
+        "Ray": (runs, lambda to: on_cluster(to, runs, 2, 0)),
+        "Ray, machines change": (runs, lambda to: on_cluster(to, runs, 1, options.changes)),
+        "Ray, driver is killed": (runs, lambda to: with_killed_driver(to, runs, options.kills)),
+        "sweep on Ray, machines change": (trials, lambda to: on_cluster(to, trials, 1, options.changes)),
+        "sweep on Ray, driver is killed": (trials, lambda to: with_killed_driver(to, trials, 2)),
+    }
+    with tempfile.TemporaryDirectory() as temporary, local_s3() if options.s3 else nullcontext("") as url:
+        if url:
+            kept = f"storage={url}"
+            cases["Ray, kept in S3, machines change"] = runs, lambda to: on_cluster(to, runs, 1, options.changes, kept)
+        folder, rows, expected = Path(temporary), list[dict[str, object]](), dict[str, dict[str, object]]()
+        for name, words in {"pool": runs, "sweep in a pool": trials}.items():
+            started, to = time.monotonic(), folder / name.replace(" ", "_")
+            subprocess.run(redwood(*words, "--jobs", "2", "--run_dir", str(to)), check=True, stdout=subprocess.DEVNULL)
+            expected[words[0]] = results_in(to)
+            rows.append({"variant": name, "s": time.monotonic() - started, "runs": len(expected[words[0]])})
+        for name, (words, run) in cases.items():
             to = folder / name.replace(" ", "_").replace(",", "")
             done, printed, seconds = run(to)
             found, told = results_in(to), ended(printed)
@@ -125,11 +169,9 @@ def main() -> None:
                     "variant": name,
                     "s": seconds,
                     "runs": len(found),
-                    "equal results": sum(found.get(one) == value for one, value in expected.items()),
+                    "equal results": sum(found.get(one) == value for one, value in expected[words[0]].items()),
                     "told twice": len(told) - len(set(told)),
-                    "removed": done.count("removed"),
-                    "added": done.count("added"),
-                    "killed": options.kills if "killed" in name else 0,
+                    **{change: done.count(change) for change in ("removed", "added", "killed")},
                 }
             )
     columns = list(dict.fromkeys(name for row in rows for name in row))

@@ -13,6 +13,7 @@ from redwood.engine.names import names_in_logs
         (("a 2", "a", "a"), 3, ["a 2", "a", "a 2 2"]),
         (("0", "1", "2024-03"), 3, ["task_0", "task_1", "2024-03"]),
         (("apple, aquarium_fish, baby", ""), 2, ["task_0", "task_1"]),
+        (("of sixteen chars", "seventeen letters"), 2, ["of sixteen chars", "task_1"]),
     ],
 )
 def test_each_task_has_a_column_of_its_own(names, n_tasks, shown):

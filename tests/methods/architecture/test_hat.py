@@ -103,6 +103,7 @@ class Noting(HAT):
 class TestAnnealing:
     def test_gates_get_steeper_within_each_epoch(self):
         method = watched(Noting, setting={"batch_size": 8, "passes": 2}, hat_smax=50.0)
+        assert method.gated.max_scale == 50.0
         for phase in method.scales:
             n = len(phase) // 2
             assert n > 3

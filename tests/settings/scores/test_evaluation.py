@@ -12,6 +12,7 @@ from redwood.settings.data.dataset import Dataset
 from redwood.settings.scores import evaluation
 from redwood.settings.scores.evaluation import TEST_BATCH
 from redwood.settings.tree import ClassIncrementalSetting, ContinualSetting, TaskIncrementalSetting
+from tests.label_sets import few_label_sets
 from tests.regression import line
 from tests.small_runs import OPTIONS, FixedRule, run_here, small_setting
 
@@ -99,6 +100,19 @@ class TestScores:
         empty, filled = (stream._held_out[1].entries[torch.arange(n)] for n in (0, 8))
         scores = stream._evaluation.by_part(method, stream._source, [empty, filled, empty])
         assert scores[0] is scores[2] is None and scores[1] is not None
+
+    def test_label_sets_of_each_part_alone(self):
+        setting = ClassIncrementalSetting(dataset=few_label_sets(), batch_size=10)
+        stream = setting.open_stream()
+
+        class FirstFeatures(FixedRule):
+            def predict(self, x, task_id):
+                return x[:, : stream.n_outputs]
+
+        tested = [stream._test[(stream._test.tasks == task).nonzero().flatten()] for task in range(2)]
+        together = stream._evaluation.by_part(FirstFeatures(), stream._test_source, tested)
+        alone = [stream._evaluation.by_part(FirstFeatures(), stream._test_source, [own])[0] for own in tested]
+        assert together == pytest.approx(alone) and together[0] != pytest.approx(together[1])
 
     def test_errors_of_numbers(self):
         setting = ContinualSetting(dataset=line(), nb_tasks=2, batch_size=10)
