@@ -2,8 +2,8 @@
 
 import os
 import signal
-from collections.abc import Mapping, Sequence
-from itertools import chain
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,6 +31,8 @@ from redwood.experiments.report.page import REPORT, write_report
 from redwood.experiments.report.paper_tables import TABLES
 from redwood.experiments.runs.runner import InterruptedRun, TerminatedRun, label_of, new_run_dir, refuse_used
 from redwood.settings.scores.results import Results
+
+_HOPELESS = 8  # runs that fail in the same way, before any succeeds, until the others are not begun
 
 
 def compare(
@@ -158,7 +160,8 @@ def _run_and_report(
             console.print(Text(text), soft_wrap=True)
     by_pair = list(plan.jobs(parsed))
     try:
-        jobs = [job for group in by_pair for job in group]
+        # A run of each pair first: every method has a result early, and what fails everywhere shows soon.
+        jobs = [job for turn in zip_longest(*by_pair) for job in turn if job is not None]
         outcomes = _run_all(jobs, _first(parsed).run, plan.folder, how, output)
     except KeyboardInterrupt:
         raise InterruptedRun(plan.folder) from None
@@ -203,10 +206,22 @@ def _report(
         text = "\n".join(TABLES[name].make(group, metric) for group in by_measure(shown).values())
         write_atomically(folder / f"comparison{TABLES[name].suffix}", text.encode())
         console.out(text, highlight=False)
+    for line in _failures(outcomes):
+        console.print(Text(line), soft_wrap=True)
+    console.print(Text(f"written to {folder}"), soft_wrap=True)
+
+
+def _failures(outcomes: Mapping[Job, Results | Failure]) -> Iterator[str]:
+    """A line for each reason why runs failed, with the file of what the first of them printed."""
+    by_reason: dict[str, list[Job]] = {}
     for job, outcome in outcomes.items():
         if isinstance(outcome, Failure) and outcome.applies and job.log.exists():
-            console.print(Text(f"{job.label} failed: what it printed is in {job.log}"), soft_wrap=True)
-    console.print(Text(f"written to {folder}"), soft_wrap=True)
+            by_reason.setdefault(outcome.reason, []).append(job)
+    for reason, jobs in by_reason.items():
+        first = f"{jobs[0].label} failed: what it printed is in {jobs[0].log}"
+        yield (
+            first if len(jobs) == 1 else f"{len(jobs)} runs failed for one reason ({reason.rstrip('.')}), first {first}"
+        )
 
 
 def _run_all(
@@ -221,7 +236,23 @@ def _run_all(
         for job, outcome in launcher.run([job for job in jobs if job not in outcomes], monitor.started):
             outcomes[job] = settled(job, outcome, folder)
             monitor.ended(job, outcomes[job])
+            _refuse_hopeless(outcomes, jobs, folder)
     return {job: outcomes[job] for job in jobs}
+
+
+def _refuse_hopeless(outcomes: Mapping[Job, Results | Failure], jobs: Sequence[Job], folder: Path) -> None:
+    """Raise `RedwoodError` if runs of all pairs have failed in the same way, and none has succeeded.
+
+    A data set that is gone or a full disk would fail the others, too.
+    """
+    reasons = {one.reason if isinstance(one, Failure) and one.applies else "" for one in outcomes.values()}
+    everywhere = {job.pair for job in outcomes} == {job.pair for job in jobs}
+    if not _HOPELESS <= len(outcomes) < len(jobs) or not everywhere or len(reasons) > 1 or "" in reasons:
+        return
+    raise RedwoodError(
+        f"The first {len(outcomes)} of {len(jobs)} runs failed for one reason ({min(reasons).rstrip('.')}), so the "
+        f"others are not begun; mend it, and go on with resume {folder}."
+    )
 
 
 def _import_for_the_end() -> None:

@@ -212,6 +212,27 @@ class TestFailures:
             "it is said before the hours"
         )
 
+    def test_all_in_the_same_way(self, tmp_path, capsys, monkeypatch):
+        """The others are not begun; those that went on with other methods are."""
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(comparison, "_HOPELESS", 4)
+        np.savez("bad.npz", x=np.zeros((18, 2)), y=np.arange(18) % 3 - 1)
+        arguments = ["--setting", "class_incremental", "--method", "random,finetune", "--jobs", "1", "--run_dir", "all"]
+        assert main([*arguments, "--dataset", "bad.npz", "--seeds", "3"]) == 2
+        told = capsys.readouterr().err.splitlines()[-1]
+        assert told.startswith("error: The first 4 of 6 runs failed for one reason (Data set bad: labels must be")
+        assert told.endswith("mend it, and go on with resume all.")
+        assert len(list((tmp_path / "all").glob("*/failure.json"))) == 4
+        (tmp_path / "bad.py").write_text(FAILING)
+        methods = f"{tmp_path}/bad.py:Failing,random"
+        arguments = ["--setting", "class_incremental", "--method", methods, "--seeds", "3", *HERE, "--run_dir", "some"]
+        assert main(arguments) == 1
+        said = capsys.readouterr().out
+        assert len(list((tmp_path / "some").glob("*/results.json"))) == 3
+        assert (
+            "3 runs failed for one reason (ZeroDivisionError: division by zero), first class_incremental / Fai" in said
+        )
+
     def test_all_of_them(self, tmp_path, monkeypatch):
         """Without a run there is nothing to plot, but still a table."""
         monkeypatch.chdir(tmp_path)
