@@ -132,9 +132,14 @@ def whole(least: int, most: int) -> Callable[[str], int]:
 
 
 def table_format(text: str) -> str:
-    """Check a value of `--table`: a format, optionally followed by a colon and the metric of the table."""
-    if text.partition(":")[0] not in ("latex", "markdown"):
-        raise argparse.ArgumentTypeError(f"invalid choice: {text!r} (choose from latex, markdown, latex:METRIC)")
+    """Check a value of `--table`: a format, optionally followed by a colon and the metrics of the table."""
+    name, colon, metrics = text.partition(":")
+    named = metrics.split(",") if colon else []
+    if name not in ("latex", "markdown") or "" in named:
+        choices = "latex, markdown, latex:METRIC, latex:METRIC,METRIC"
+        raise argparse.ArgumentTypeError(f"invalid choice: {text!r} (choose from {choices})")
+    if len(set(named)) < len(named):
+        raise argparse.ArgumentTypeError(f"{text} names a metric twice")
     return text
 
 
@@ -145,7 +150,7 @@ def add_launching(parser: argparse._ActionsContainer) -> None:
         "--table",
         type=table_format,
         metavar="FORMAT",
-        help="print a table: latex or markdown; latex:METRIC has one metric",
+        help="print a table: latex or markdown; latex:METRIC,... has these metrics alone",
     )
     add(
         "--jobs",

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from redwood.core.errors import NotApplicableError, PinnedOptionError, RedwoodError
-from redwood.core.files import refuse_folders, remove_temporaries, write_atomically
+from redwood.core.files import refuse_folders, remove_temporaries
 from redwood.engine.folder_lock import locked
 from redwood.engine.launched import is_first_process
 from redwood.engine.pair_results import PairResults, by_measure, marked_bounds, with_short_names
@@ -28,7 +28,7 @@ from redwood.experiments.launchers.monitor import make_monitor
 from redwood.experiments.launchers.plan import ComparisonPlan, has_class_order, is_finished_sweep
 from redwood.experiments.report.comparison_tables import print_comparison, write_comparison
 from redwood.experiments.report.page import REPORT, write_report
-from redwood.experiments.report.paper_tables import TABLES
+from redwood.experiments.report.wanted_table import WantedTable, read_table
 from redwood.experiments.runs.runner import InterruptedRun, TerminatedRun, label_of, new_run_dir, refuse_used
 from redwood.settings.scores.results import Results
 
@@ -56,8 +56,7 @@ def compare(
         console: Where to print the progress.
         how: Where the runs take place, and how many at once.
         n_orders: Orders of the classes, with `n_seeds` seeds each; None: each run draws one from its seed.
-        table: A key of `TABLES`, in which format a table is printed and written, too; `latex:forgetting` has that
-            metric alone.
+        table: Which table is printed and written, too; see `read_table`.
         tables: Where to print the tables at the end (default: where the progress is printed).
         reports: Whether to print the tables, and to write the files, the pictures and the page.
 
@@ -65,7 +64,8 @@ def compare(
         The results of the pairs.
 
     Raises:
-        RedwoodError: If the folder to write to holds files already, or no pair can have its options.
+        RedwoodError: If the folder to write to holds files already, no pair can have its options, or no run will have
+            a metric of the table.
         NotApplicableError: If the data suits no pair.
         InterruptedRun: If the user interrupts it; it can be resumed.
         TerminatedRun: If another signal ends it; it can be resumed, too.
@@ -80,11 +80,12 @@ def compare(
     plan.refuse_too_many(_first(parsed).setting.seed)
     if is_first_process():
         refuse_used(folder)
+    wanted = read_table(table, parsed)
     with locked(folder, when=is_first_process()):
         if is_first_process():
             refuse_used(folder)  # again: another process may have used it since the first check
             plan.save()
-        return _carry_out(plan, parsed, how, _Output(console, tables or console, table, reports))
+        return _carry_out(plan, parsed, how, _Output(console, tables or console, wanted, reports))
 
 
 def _without_pinned(
@@ -119,17 +120,18 @@ def resume_comparison(
     plan.pairs, parsed = _without_pinned(plan.pairs, parse_pairs(plan.pairs, plan.arguments), console)
     plan.refuse_too_many(_first(parsed).setting.seed)
     refuse_one_id(_first(parsed).run)
+    wanted = read_table(table, parsed)
     with locked(folder, when=is_first_process()):
         plan.refuse_other_runs(parsed)
-        return _carry_out(plan, parsed, how, _Output(console, console, table))
+        return _carry_out(plan, parsed, how, _Output(console, console, wanted))
 
 
 class _Output(NamedTuple):
-    """Where to print the progress and the tables; the format of a further table; whether to report at all."""
+    """Where to print the progress and the tables; a further table; whether to report at all."""
 
     console: Console
     tables: Console
-    table: str | None
+    table: WantedTable | None
     reports: bool = True
 
 
@@ -186,7 +188,7 @@ def _report(
     outcomes: Mapping[Job, Results | Failure],
     folder: Path,
     console: Console,
-    table: str | None,
+    table: WantedTable | None,
 ) -> None:
     """Print the table, and write the files, the pictures and the page."""
     from redwood.engine.figures.comparison import draw_comparisons  # matplotlib is for the end
@@ -198,14 +200,11 @@ def _report(
     draw_comparisons(shown, folder)
     if not is_finished_sweep(folder.parent):  # the page of a sweep holds the runs of its best configuration, too
         write_report([source_of_comparison(folder)], folder / REPORT)
-    if table is not None:
-        name, _, metric = table.partition(":")
-        text = "\n".join(TABLES[name].make(group, metric) for group in by_measure(shown).values())
-        write_atomically(folder / f"comparison{TABLES[name].suffix}", text.encode())
-        console.out(text, highlight=False)
     for job, outcome in outcomes.items():
         if isinstance(outcome, Failure) and outcome.applies and job.log.exists():
             console.print(Text(f"{job.label} failed: what it printed is in {job.log}"), soft_wrap=True)
+    if table is not None:
+        console.out(table.write(shown, folder), highlight=False)
     console.print(Text(f"written to {folder}"), soft_wrap=True)
 
 

@@ -26,7 +26,7 @@ from redwood.settings.scores.results import Results
 MAX_BYTES = 2_700_000  # of the figures of a page
 _MAX_METRICS = 12
 _LEAD = (
-    f"Means over runs, ± standard deviation. Bold: the best mean of a setting. {ON_FRONT}: no method is better in both "
+    f"Means over runs, ± standard deviation. Bold: the best mean of a setting, as rounded. {ON_FRONT}: no method is better in both "
     "score and FLOPs. A click on a heading sorts."
 )
 
@@ -161,6 +161,10 @@ def _loss(pair: PairResults) -> float:
     return loss_of(pair.objective, pair.results[0].measure)
 
 
+def _shown(pair: PairResults) -> str:
+    return pair.results[0].measure.show(pair.objective)
+
+
 def _title(sources: Sequence[Source], pairs: Sequence[PairResults]) -> str:
     if len(pairs) == 1:
         return pairs[0].label
@@ -194,7 +198,7 @@ def result_tables(pairs: Sequence[PairResults]) -> list[Table]:
 def _result_table(pairs: Sequence[PairResults], colours: Mapping[str, str]) -> Table:
     settings = list(dict.fromkeys(pair.setting for pair in pairs))
     compared = [pair for pair in pairs if pair.results and pair.ran_under is None]
-    best = {name: min((_loss(p) for p in compared if p.setting == name), default=None) for name in settings}
+    best = {name: min((p for p in compared if p.setting == name), key=_loss, default=None) for name in settings}
     done, failed = [], []
     for pair, values in zip(pairs, values_of(pairs), strict=True):
         names = {"method": Cell(pair.method, style="text", colour=colours[pair.method])}
@@ -202,7 +206,9 @@ def _result_table(pairs: Sequence[PairResults], colours: Mapping[str, str]) -> T
         if pair.results:
             alone = pair.ran_under is not None or sum(other.setting == pair.setting for other in compared) == 1
             values |= {"significance": "", "pareto": 0} if alone else {}
-            scores = names | _scores(pair, values, is_best=not alone and _loss(pair) == best[pair.setting])
+            top = best[pair.setting]  # means that print alike are marked alike
+            is_best = not alone and top is not None and _shown(pair) == _shown(top)
+            scores = names | _scores(pair, values, is_best=is_best)
             done.append((settings.index(pair.setting), _loss(pair), scores, _costs(pair, values)))
         else:
             reason = f"failed: {pair.failure}" if pair.failure else "not finished"
