@@ -298,13 +298,16 @@ def export(argv: list[str]) -> None:
 
 
 def report(argv: list[str]) -> None:
-    """Write one page on finished runs, comparisons and sweeps."""
+    """Write one page on finished runs, comparisons and sweeps; a table and figures for a paper beside it."""
     parser = CommandParser("report")
     parser.add_argument("folders", nargs="+", metavar="DIR", type=Path, help="a run, comparison or sweep")
     parser.add_argument("--out", type=Path, metavar="FILE", help="the page (default: report.html in the folder)")
+    arguments.add_table(parser)
+    forms = ("pdf", "svg", "png")
+    parser.add_argument("--figures", choices=forms, help="write the figures beside the page, too: pdf, svg or png")
     parser.add_argument("--trust", action="store_true", help="run the code that the folders name, of results")
     given = parser.read(argv)
-    experiments.reporting.report(given.folders, given.out, _terminal())
+    experiments.reporting.report(given.folders, given.out, _terminal(), table=given.table, figures=given.figures)
 
 
 def diff(argv: list[str]) -> bool:

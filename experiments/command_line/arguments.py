@@ -26,7 +26,7 @@ OWN = {
     "predict": ("DIR --dataset D", "predict new samples with a finished run, and write a table"),
     "extend": ("DIR --dataset D", "train a finished run on further data, as a new run"),
     "export": ("DIR", "export a finished run for other programs"),
-    "report": ("DIR...", "write one page on runs, comparisons and sweeps"),
+    "report": ("DIR...", "write one page on runs, comparisons and sweeps; also tables and figures for papers"),
     "diff": ("RUN RUN", "name the first cause why the results of two runs differ"),
     "bench": ("SUITE", "run a suite and check its results, or report on a finished bench"),
     "sweep": ("NAME=VALUES... --setting S --method M", "search values of options, by scores on held-out samples"),
@@ -143,15 +143,16 @@ def table_format(text: str) -> str:
     return text
 
 
+def add_table(parser: argparse._ActionsContainer) -> None:
+    """Add the option of commands that make a table for a paper."""
+    told = "print a table: latex or markdown; latex:METRIC,... has these metrics alone"
+    parser.add_argument("--table", type=table_format, metavar="FORMAT", help=told)
+
+
 def add_launching(parser: argparse._ActionsContainer) -> None:
     """Add the options of commands that run several jobs."""
     add = parser.add_argument
-    add(
-        "--table",
-        type=table_format,
-        metavar="FORMAT",
-        help="print a table: latex or markdown; latex:METRIC,... has these metrics alone",
-    )
+    add_table(parser)
     add(
         "--jobs",
         type=whole(1, MOST_PROCESSES),

@@ -1,6 +1,7 @@
 """Many runs, one table: every pair that applies, with as many seeds as asked for."""
 
 import os
+import shlex
 import signal
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -17,7 +18,7 @@ from redwood.engine.launched import is_first_process
 from redwood.engine.pair_results import PairResults, by_measure, marked_bounds, with_short_names
 from redwood.engine.run import Run
 from redwood.engine.signals import Stopped
-from redwood.experiments.command_line.arguments import UsageError
+from redwood.experiments.command_line.arguments import UsageError, invocation
 from redwood.experiments.command_line.options import Options, parse_pairs
 from redwood.experiments.command_line.pairs import Pair
 from redwood.experiments.comparisons.comparison import Comparison
@@ -206,6 +207,9 @@ def _report(
     if table is not None:
         console.out(table.write(shown, folder), highlight=False)
     console.print(Text(f"written to {folder}"), soft_wrap=True)
+    if table is None and not is_finished_sweep(folder.parent):
+        words = f"{invocation()} report {shlex.quote(str(folder))} --table latex --figures pdf"
+        console.print(Text(f"for a paper: {words}"), soft_wrap=True)
 
 
 def _run_all(

@@ -26,8 +26,8 @@ from redwood.settings.scores.results import Results
 MAX_BYTES = 2_700_000  # of the figures of a page
 _MAX_METRICS = 12
 _LEAD = (
-    f"Means over runs, ± standard deviation. Bold: the best mean of a setting, as rounded. {ON_FRONT}: no method is better in both "
-    "score and FLOPs. A click on a heading sorts."
+    f"Means over runs, ± standard deviation. Bold: the best mean of a setting, as rounded. {ON_FRONT}: no method is "
+    "better in both score and FLOPs. A click on a heading sorts."
 )
 
 
@@ -131,9 +131,14 @@ def _comparison_pictures(sources: Sequence[Source], pairs: Sequence[PairResults]
     return drawn_comparison(pairs)
 
 
+def tested_alone(pairs: Iterable[PairResults]) -> list[PairResults]:
+    """The pairs with those of their runs that were tested."""
+    return [replace(pair, results=[run for run in pair.results if run.tested]) for pair in pairs]
+
+
 def drawn_comparison(pairs: Sequence[PairResults]) -> list[Picture]:
     """The figures of pairs, drawn now; none of a single run."""
-    tested = [replace(pair, results=[run for run in pair.results if run.tested]) for pair in pairs]
+    tested = tested_alone(pairs)
     if sum(len(pair.results) for pair in tested) < 2:
         return []
     from redwood.engine.figures.comparison import draw_comparisons  # matplotlib takes seconds
