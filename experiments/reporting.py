@@ -8,6 +8,8 @@ from rich.text import Text
 
 from redwood.core.errors import RedwoodError
 from redwood.core.files import refuse_foreign
+from redwood.engine.figures.comparison import draw_comparisons
+from redwood.engine.figures.plots import draw_run
 from redwood.engine.pair_results import marked_bounds
 from redwood.experiments.comparisons.page import source_of_comparison
 from redwood.experiments.launchers.plan import is_comparison, is_finished_sweep
@@ -62,9 +64,6 @@ def _refuse_others(folder: Path, suffixes: Sequence[str]) -> None:
 
 def _draw(sources: Sequence[Source], folder: Path, suffix: str) -> None:
     """Draw the figures of a run, or else those that compare all runs."""
-    from redwood.engine.figures.comparison import draw_comparisons  # matplotlib takes seconds
-    from redwood.engine.figures.plots import draw_run
-
     runs = [run.results for source in sources for run in source.runs if run.results.tested]
     if not runs:
         raise RedwoodError("--figures has nothing to draw: no run has scores; leave it out.")
