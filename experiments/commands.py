@@ -44,7 +44,7 @@ def run(argv: list[str]) -> bool:
     if chosen.help and not (chosen.setting and chosen.method):
         print(arguments.general_help(setting_names(), method_names()))
         return True
-    check_names(chosen, rest)
+    check_names(chosen, rest, argv)
     selected, reasons = experiments.pairs.select_pairs(chosen.setting, chosen.method, rest)
     if chosen.help:
         print(experiments.options.pair_help(selected[0], rest, everything=chosen.help == "all"))
@@ -65,6 +65,12 @@ def run(argv: list[str]) -> bool:
         refuse_launching(chosen)
         experiments.runner.run_pair(selected[0], experiments.options.parse_options(selected[0], rest), console)
     return True
+
+
+def check_word(word: str, others: Sequence[str]) -> None:
+    """Raise `UsageError` unless a word is a command, and what it is about comes before its options."""
+    own_names.refuse_name(word, others)
+    arguments.check_word(word, others)
 
 
 def _print_version(argv: list[str]) -> bool:
@@ -114,7 +120,7 @@ def sweep(argv: list[str]) -> bool:
         print(parser.format_help())
         if not (chosen.setting and chosen.method):
             return True
-    check_names(chosen, rest)
+    check_names(chosen, rest, argv)
     selected, _ = experiments.pairs.select_pairs(chosen.setting, chosen.method, rest)
     if chosen.help:
         print(experiments.options.pair_help(selected[0], rest, everything=chosen.help == "all"))
@@ -169,13 +175,17 @@ def told_of_file(chosen: argparse.Namespace, in_file: Sequence[str]) -> Iterator
         ) from None
 
 
-def check_names(chosen: argparse.Namespace, rest: list[str]) -> None:
-    """Raise `RedwoodError` for what needs no class to be refused: classes take seconds to import."""
+def check_names(chosen: argparse.Namespace, rest: list[str], written: list[str]) -> None:
+    """Raise `RedwoodError` for what needs no class to be refused: classes take seconds to import.
+
+    Args:
+        chosen: The options that choose the runs.
+        rest: All other options.
+        written: The command line without the options of files.
+    """
     if not (chosen.setting and chosen.method):
         arguments.refuse_old(option_names(rest))
-        own_names.refuse_missing(chosen.method, rest)
-        missing = "--setting" if not chosen.setting else "--method"
-        raise UsageError(f"{missing} is missing; for example --setting class_incremental --method rehearsal.")
+        own_names.refuse_missing(chosen.setting, chosen.method, written)
     reason = stored_reason(chosen.setting, chosen.method)
     if reason is not None:
         raise NotApplicableError(reason)

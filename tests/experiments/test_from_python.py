@@ -134,9 +134,7 @@ class TestCompare:
         ]
         assert read.to_frame().equals(compared.to_frame()) and not read.complete and read.folder == Path("out")
         assert read.plot().axes
-        with pytest.raises(
-            redwood.RedwoodError, match=r"which redwood\.Comparison\.load reads; name one"
-        ):
+        with pytest.raises(redwood.RedwoodError, match=r"which redwood\.Comparison\.load reads; name one"):
             redwood.load("out")
         with pytest.raises(redwood.RedwoodError, match="There is no comparison in"):
             redwood.Comparison.load(elsewhere)
