@@ -5,6 +5,7 @@ imported only after the command's own options are read, so that its help and its
 """
 
 import argparse
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ from redwood.experiments.command_line.arguments import (
     refuse_absent_data,
     whole,
 )
-from redwood.experiments.stored_tree import stored_reason
+from redwood.experiments.stored_tree import stored_reason, stored_tree
 from redwood.methods.table import method_names
 from redwood.settings.table import SETTINGS, setting_names
 
@@ -42,6 +43,8 @@ def run(argv: list[str]) -> bool:
     if chosen.version:
         return _print_version(argv)
     if chosen.help and not (chosen.setting and chosen.method):
+        if {chosen.setting, chosen.method} & {*setting_names(), *method_names()}:
+            return _help_of_one(chosen, argv)
         print(arguments.general_help(setting_names(), method_names()))
         return True
     check_names(chosen, rest, argv)
@@ -65,6 +68,22 @@ def run(argv: list[str]) -> bool:
         refuse_launching(chosen)
         experiments.runner.run_pair(selected[0], experiments.options.parse_options(selected[0], rest), console)
     return True
+
+
+def _help_of_one(chosen: argparse.Namespace, argv: list[str]) -> bool:
+    """Print what a setting or a method alone needs, and the options of an example of a pair."""
+    pair = own_names.words_of_run([], chosen.setting or "", chosen.method or "")
+    example = arguments.given_texts(shlex.split(pair))
+    tree = (stored_tree() or {}).values()
+    if chosen.setting:
+        missing, what = "method", f"--setting {chosen.setting}; these apply"
+        known = next((record["methods"] for record in tree if record["key"] == chosen.setting), [])
+    else:
+        missing, what = "setting", f"--method {chosen.method}; it applies under these"
+        known = [record["key"] for record in tree if chosen.method in record["methods"]]
+    listed = ", ".join(known) or "see the command list"
+    print(f"Add --{missing} to {what}: {listed}.\nAs an example, the options of {pair}:\n")
+    return run([f"--{missing}", example[missing], *argv])
 
 
 def check_word(word: str, others: Sequence[str]) -> None:
@@ -344,19 +363,21 @@ def bench(argv: list[str]) -> bool:
 
 
 def show(argv: list[str]) -> None:
-    """Show the tree of settings, one of them, or the presets: the command `list`."""
+    """Show the tree of settings, one of them, methods, data sets or presets: the command `list`."""
     parser = CommandParser("list")
-    parser.add_argument("setting", nargs="?", metavar="KEY", help="a setting, also as FILE.py:Name (default: all)")
+    key = "a setting, also as FILE.py:Name; a method, or a family of methods (default: all settings)"
+    parser.add_argument("key", nargs="?", metavar="KEY", help=key)
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--methods", action="store_true", help="the methods by family, with a line on each")
+    what.add_argument("--datasets", action="store_true", help="the data sets that come with redwood")
     what.add_argument("--presets", action="store_true", help="the presets, with targets and status")
     hooks = "what a class below this method may override, with a line on each hook"
     what.add_argument("--hooks", metavar="METHOD", help=hooks)
     parser.add_argument("--json", action="store_true", help="as JSON")
     given = parser.read(argv)
-    for name in ("methods", "presets", "hooks"):
-        if getattr(given, name) and given.setting:
-            raise UsageError(f"list --{name} shows no setting; leave {given.setting} or --{name} out.")
+    for name in ("methods", "datasets", "presets", "hooks"):
+        if getattr(given, name) and given.key:
+            raise UsageError(f"list --{name} shows no {given.key}; leave {given.key} or --{name} out.")
     if given.hooks and given.json:
         raise UsageError("list --hooks is a text; leave --json out.")
     if given.hooks:
@@ -366,8 +387,10 @@ def show(argv: list[str]) -> None:
         experiments.presets.print_presets(given.json)
     elif given.methods:
         experiments.tree_view.print_methods(given.json)
+    elif given.datasets:
+        experiments.tree_view.print_data_sets(given.json)
     else:
-        experiments.tree_view.print_settings(given.json, given.setting)
+        experiments.tree_view.print_key(given.json, given.key)
 
 
 def completion(argv: list[str]) -> None:

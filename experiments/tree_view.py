@@ -1,4 +1,4 @@
-"""Print the tree of settings with the methods that apply at each node, or the methods, without an import of torch."""
+"""Print the tree of settings with the methods that apply at each node, methods and data sets, without torch."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,9 +8,41 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from redwood.core.errors import nearest
+from redwood.core.peer_words import answer
+from redwood.core.registry import known_names
 from redwood.engine.terminal import Terminal
+from redwood.experiments.command_line.arguments import UsageError
+from redwood.experiments.command_line.own_names import own_name
 from redwood.experiments.stored_tree import SettingRecord, stored_tree
 from redwood.methods.table import AGENT_PARTS, METHODS, known_methods
+from redwood.settings.data.table import DATASETS, DOWNLOADED, ENTRY_POINTS, WITHOUT_FILES
+from redwood.settings.table import setting_names
+
+
+def print_key(as_json: bool, key: str | None) -> None:
+    """Print a setting, a method or a family of methods, or all settings; each name as other libraries write it, too.
+
+    Raises:
+        RedwoodError: If there is no such setting, method or family.
+    """
+    settings, methods, families = setting_names(), known_methods(), _families()
+    if key is None or ":" in key:
+        print_settings(as_json, key)
+        return
+    setting, method = own_name("setting", key, settings), own_name("method", key, methods)
+    family = nearest(key, families)
+    if setting in settings:
+        print_settings(as_json, setting)
+    elif method in methods:
+        _print_method(method, as_json)
+    elif family is not None:
+        _print_families({family: families[family]}, as_json)
+    else:
+        meant = answer("setting", key) or answer("method", key)
+        near = nearest(key, [*settings, *methods])
+        hint = f"did you mean {near}?" if near else "see list, list --methods and list --datasets."
+        raise UsageError(meant or f"There is no setting, method or family of methods named {key!r}; {hint}")
 
 
 def print_settings(as_json: bool, setting: str | None = None) -> None:
@@ -33,11 +65,40 @@ def print_settings(as_json: bool, setting: str | None = None) -> None:
 
 def print_methods(as_json: bool) -> None:
     """Print all methods by family, the folder or package that a method is in, with a line on each; or as JSON."""
+    _print_families(_families(), as_json)
+
+
+def print_data_sets(as_json: bool) -> None:
+    """Print the data sets by what they need: nothing, a download or files; or as JSON."""
+    known = known_names("data set", DATASETS, ENTRY_POINTS)
+    groups = {"need no download": WITHOUT_FILES, "are downloaded when first used": DOWNLOADED}
+    with_files = [name for name in DATASETS if name not in (*WITHOUT_FILES, *DOWNLOADED)]
+    groups |= {"need files in --data_dir": with_files, "of other packages": [n for n in known if n not in DATASETS]}
+    if as_json:
+        print(json.dumps({title: names for title, names in groups.items() if names}, indent=2))
+        return
+    console = Terminal()
+    for title, names in groups.items():
+        if names:
+            console.print(f"[bold]{title}[/]: {escape(', '.join(names))}", highlight=False)
+    console.print("Your own: --dataset FILE, FOLDER or hf:NAME, see docs/data.md.", highlight=False)
+
+
+def _families() -> dict[str, dict[str, str]]:
+    """The summary of each method, by families: the folder or the package that a method is in."""
     families: dict[str, dict[str, str]] = {}
     for key, reference in known_methods().items():
-        package, _, inside = reference.partition(":")[0].partition(".")
-        family = inside.split(".")[1] if package == "redwood" else package
+        family = _family_of(reference)
         families.setdefault(family, {})[key] = METHODS[key].summary if key in METHODS else f"of {reference}"
+    return families
+
+
+def _family_of(reference: str) -> str:
+    package, _, inside = reference.partition(":")[0].partition(".")
+    return inside.split(".")[1] if package == "redwood" else package
+
+
+def _print_families(families: Mapping[str, Mapping[str, str]], as_json: bool) -> None:
     if as_json:
         print(json.dumps(families, indent=2))
         return
@@ -47,6 +108,30 @@ def print_methods(as_json: bool) -> None:
         for key, summary in summaries.items():
             table.add_row(Text(f"  {key}"), Text(summary))
     Terminal().print(table)
+
+
+def _print_method(method: str, as_json: bool) -> None:
+    """Print what a method does, its family, and where it applies."""
+    records = stored_tree()
+    if records is None or method not in METHODS:
+        from redwood.experiments import listing
+
+        records = {record["key"]: record for record in listing.describe_settings()}
+    family = _family_of(known_methods()[method])
+    summary = _families()[family][method]
+    applies = [key for key, record in records.items() if method in record["methods"]]
+    if as_json:
+        print(json.dumps({"key": method, "summary": summary, "family": family, "settings": applies}, indent=2))
+        return
+    console = Terminal()
+    console.print(f"[bold]{escape(method)}[/] {escape(summary)}", highlight=False)
+    others = [key for key in _families()[family] if key != method]
+    lines = {f"others of {family.replace('_', ' ')}": others, "applies under": applies}
+    for name, values in lines.items():
+        console.print(f"[dim]{name}[/] {escape(', '.join(values))}", highlight=False)
+    if applies:
+        setting = "class_incremental" if "class_incremental" in applies else applies[0]
+        console.print(f"[dim]options[/] --setting {setting} --method {method} --help", highlight=False)
 
 
 def _print_one(record: SettingRecord, texts: Mapping[str, str]) -> None:

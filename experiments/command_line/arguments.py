@@ -30,7 +30,7 @@ OWN = {
     "diff": ("RUN RUN", "name the first cause why the results of two runs differ"),
     "bench": ("SUITE", "run a suite and check its results, or report on a finished bench"),
     "sweep": ("NAME=VALUES... --setting S --method M", "search values of options, by scores on held-out samples"),
-    "list": ("[KEY]", "show all settings with their methods, one setting, all methods, or presets"),
+    "list": ("[KEY]", "show all settings with their methods; one setting or method; all methods, data sets or presets"),
     "completion": ("SHELL", "print a script that completes redwood's command line in a shell: bash, zsh or tcsh"),
 }
 

@@ -87,9 +87,9 @@ def refuse_name(word: str, others: Sequence[str]) -> None:
         if {*own.split("+")} <= {*known} and option not in option_names(others):
             written = words_of_run([f"--{option}", own, *others])
             raise UsageError(f"{word} is no command but a {kind}; write {written}.")
-        meant = answer(kind, word)
-        if meant:
-            raise UsageError(meant)
+    meant = next(filter(None, (answer(kind, word) for kind in kinds)), None)
+    if meant:
+        raise UsageError(meant)
 
 
 def words_of_run(arguments: Sequence[str], setting: str = "", method: str = "") -> str:
