@@ -341,7 +341,7 @@ def report(argv: list[str]) -> None:
 
 def diff(argv: list[str]) -> bool:
     """Name the first cause why two results differ."""
-    parser = CommandParser("diff")
+    parser = CommandParser("diff", epilog="The exit code is 0 if the results are equal, 1 if they differ, else 2.")
     for which in ("first", "second"):
         parser.add_argument(which, metavar="RUN", type=Path, help=f"folder of the {which} run, or its results.json")
     given = parser.read(argv)
