@@ -230,7 +230,7 @@ def _parser_of_folder(command: str, holds: str, epilog: str | None = None) -> Co
     """The parser of a command for what lies in a folder."""
     parser = CommandParser(command, epilog=epilog)
     parser.add_argument("folder", metavar="DIR", type=Path, help=f"folder of {holds}")
-    parser.add_argument("--trust", action="store_true", help="run code that the folder names")
+    arguments.add_trust(parser, "the folder")
     return parser
 
 
@@ -334,7 +334,7 @@ def report(argv: list[str]) -> None:
     arguments.add_table(parser)
     forms = ("pdf", "svg", "png")
     parser.add_argument("--figures", choices=forms, help="write the figures beside the page, too: pdf, svg or png")
-    parser.add_argument("--trust", action="store_true", help="run the code that the folders name, of results")
+    arguments.add_trust(parser, "a folder")
     given = parser.read(argv)
     experiments.reporting.report(given.folders, given.out, _terminal(), table=given.table, figures=given.figures)
 
@@ -357,7 +357,7 @@ def bench(argv: list[str]) -> bool:
     number = whole(1, arguments.MOST_PROCESSES)
     parser.add_argument("--jobs", type=number, metavar="N", help="N runs at once (default: 1)")
     parser.add_argument("--compare", metavar="DIR", help="compare scores and speed with an earlier bench")
-    parser.add_argument("--trust", action="store_true", help="run the code that the suite names")
+    arguments.add_trust(parser, "the suite")
     given = parser.read(argv)
     return experiments.bench_run.bench(console=_terminal(), **vars(given))
 

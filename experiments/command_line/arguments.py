@@ -143,6 +143,11 @@ def table_format(text: str) -> str:
     return text
 
 
+def add_trust(parser: argparse._ActionsContainer, source: str) -> None:
+    """Add the option that allows code which a file or a folder names."""
+    parser.add_argument("--trust", action="store_true", help=f"run code that {source} names, also your own")
+
+
 def add_table(parser: argparse._ActionsContainer) -> None:
     """Add the option of commands that make a table for a paper."""
     told = "print a table: latex or markdown; latex:METRIC,... has these metrics alone"
@@ -184,7 +189,7 @@ def add_selection(parser: argparse.ArgumentParser, *, one_pair: bool = False) ->
     add("--config", metavar="FILE", help="read options from a YAML file; flags override them")
     add("--preset", metavar="NAME", help="use the options of a published result; flags override them")
     add("--suite", metavar="NAME", help="read environments, budget and agent options from a suite: its name or a file")
-    add("--trust", action="store_true", help="run code that a file of options names")
+    add_trust(group, "a file of options")
     told = "show this help; with a setting and a method: the options that most users need, or all"
     add("--help", "-h", nargs="?", choices=("all",), const=True, metavar="all", help=told)
 
