@@ -145,7 +145,7 @@ def table_format(text: str) -> str:
 
 def add_trust(parser: argparse._ActionsContainer, source: str) -> None:
     """Add the option that allows code which a file or a folder names."""
-    parser.add_argument("--trust", action="store_true", help=f"run code that {source} names, also your own")
+    parser.add_argument("--trust", action="store_true", help=f"run code that {source} names, yours too")
 
 
 def add_table(parser: argparse._ActionsContainer) -> None:
