@@ -206,10 +206,10 @@ def _report(
             console.print(Text(f"{job.label} failed: what it printed is in {job.log}"), soft_wrap=True)
     if table is not None:
         console.out(table.write(shown, folder), highlight=False)
-    console.print(Text(f"written to {folder}"), soft_wrap=True)
-    if table is None and not is_finished_sweep(folder.parent):
+    elif not is_finished_sweep(folder.parent):
         words = f"{invocation()} report {shlex.quote(str(folder))} --table latex --figures pdf"
         console.print(Text(f"for a paper: {words}"), soft_wrap=True)
+    console.print(Text(f"written to {folder}"), soft_wrap=True)
 
 
 def _run_all(

@@ -85,7 +85,7 @@ class ReturnResults(Results):
     @override
     def metric_names(cls) -> tuple[str, ...]:
         success = ("average_success", "success_forgetting", "success_forward_transfer", "success_over_time")
-        return (*super().metric_names(), *success, "return_over_time", "isolated_forgetting", "zero_shot_transfer")
+        return (*cls.measure.metrics, *success, "return_over_time", "isolated_forgetting", "zero_shot_transfer")
 
     @override
     def why_undefined(self, name: str) -> str:
