@@ -15,7 +15,8 @@ from typing import cast
 
 from redwood import __version__, experiments
 from redwood.core.branches import OF_COMMANDS, branch_commands
-from redwood.core.errors import NotApplicableError
+from redwood.core.errors import NotApplicableError, nearest
+from redwood.core.peer_words import answer
 from redwood.core.registry import look_up
 from redwood.engine.may_change import MAY_CHANGE
 from redwood.experiments.command_line import arguments, own_names
@@ -390,7 +391,29 @@ def show(argv: list[str]) -> None:
     elif given.datasets:
         experiments.tree_view.print_data_sets(given.json)
     else:
-        experiments.tree_view.print_key(given.json, given.key)
+        _show_key(given.key, given.json)
+
+
+def _show_key(key: str | None, as_json: bool) -> None:
+    """Print a setting, a method or a family of methods, or all settings; each name as other libraries write it, too."""
+    view = experiments.tree_view
+    if key is None or ":" in key:
+        view.print_settings(as_json, key)
+        return
+    settings, methods, families = setting_names(), method_names(), view.families()
+    setting, method = own_names.own_name("setting", key, settings), own_names.own_name("method", key, methods)
+    family = nearest(key, families)
+    if setting in settings:
+        view.print_settings(as_json, setting)
+    elif method in methods:
+        view.print_method(method, as_json)
+    elif family is not None:
+        view.print_families({family: families[family]}, as_json)
+    else:
+        meant = answer("setting", key) or answer("method", key)
+        near = nearest(key, [*settings, *methods])
+        hint = f"did you mean {near}?" if near else "see list, list --methods and list --datasets."
+        raise UsageError(meant or f"There is no setting, method or family of methods named {key!r}; {hint}")
 
 
 def completion(argv: list[str]) -> None:

@@ -2,47 +2,18 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from types import ModuleType
 
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from redwood.core.errors import nearest
-from redwood.core.peer_words import answer
 from redwood.core.registry import known_names
 from redwood.engine.terminal import Terminal
-from redwood.experiments.command_line.arguments import UsageError
-from redwood.experiments.command_line.own_names import own_name
 from redwood.experiments.stored_tree import SettingRecord, stored_tree
 from redwood.methods.table import AGENT_PARTS, METHODS, known_methods
 from redwood.settings.data.table import DATASETS, DOWNLOADED, ENTRY_POINTS, WITHOUT_FILES
-from redwood.settings.table import setting_names
-
-
-def print_key(as_json: bool, key: str | None) -> None:
-    """Print a setting, a method or a family of methods, or all settings; each name as other libraries write it, too.
-
-    Raises:
-        RedwoodError: If there is no such setting, method or family.
-    """
-    settings, methods, families = setting_names(), known_methods(), _families()
-    if key is None or ":" in key:
-        print_settings(as_json, key)
-        return
-    setting, method = own_name("setting", key, settings), own_name("method", key, methods)
-    family = nearest(key, families)
-    if setting in settings:
-        print_settings(as_json, setting)
-    elif method in methods:
-        _print_method(method, as_json)
-    elif family is not None:
-        _print_families({family: families[family]}, as_json)
-    else:
-        meant = answer("setting", key) or answer("method", key)
-        near = nearest(key, [*settings, *methods])
-        hint = f"did you mean {near}?" if near else "see list, list --methods and list --datasets."
-        raise UsageError(meant or f"There is no setting, method or family of methods named {key!r}; {hint}")
 
 
 def print_settings(as_json: bool, setting: str | None = None) -> None:
@@ -51,10 +22,9 @@ def print_settings(as_json: bool, setting: str | None = None) -> None:
     if known is not None:
         records = list(known.values())
     else:
-        from redwood.experiments import listing
-
-        records = listing.describe_settings() if setting is None else [listing.describe_setting(setting)]
-        texts = {} if setting is None else listing.declared_texts(setting)
+        classes = _listing()
+        records = classes.describe_settings() if setting is None else [classes.describe_setting(setting)]
+        texts = {} if setting is None else classes.declared_texts(setting)
     if as_json:
         print(json.dumps(records if setting is None else records[0], indent=2))
     elif setting is None:
@@ -63,9 +33,16 @@ def print_settings(as_json: bool, setting: str | None = None) -> None:
         _print_one(records[0], texts)
 
 
+def _listing() -> ModuleType:
+    """The module that asks the classes themselves, which imports torch."""
+    from redwood.experiments import listing
+
+    return listing
+
+
 def print_methods(as_json: bool) -> None:
     """Print all methods by family, the folder or package that a method is in, with a line on each; or as JSON."""
-    _print_families(_families(), as_json)
+    print_families(families(), as_json)
 
 
 def print_data_sets(as_json: bool) -> None:
@@ -84,13 +61,13 @@ def print_data_sets(as_json: bool) -> None:
     console.print("Your own: --dataset FILE, FOLDER or hf:NAME, see docs/data.md.", highlight=False)
 
 
-def _families() -> dict[str, dict[str, str]]:
+def families() -> dict[str, dict[str, str]]:
     """The summary of each method, by families: the folder or the package that a method is in."""
-    families: dict[str, dict[str, str]] = {}
+    found: dict[str, dict[str, str]] = {}
     for key, reference in known_methods().items():
         family = _family_of(reference)
-        families.setdefault(family, {})[key] = METHODS[key].summary if key in METHODS else f"of {reference}"
-    return families
+        found.setdefault(family, {})[key] = METHODS[key].summary if key in METHODS else f"of {reference}"
+    return found
 
 
 def _family_of(reference: str) -> str:
@@ -98,34 +75,33 @@ def _family_of(reference: str) -> str:
     return inside.split(".")[1] if package == "redwood" else package
 
 
-def _print_families(families: Mapping[str, Mapping[str, str]], as_json: bool) -> None:
+def print_families(shown: Mapping[str, Mapping[str, str]], as_json: bool) -> None:
+    """Print the methods of some families, with a line on each; or as JSON."""
     if as_json:
-        print(json.dumps(families, indent=2))
+        print(json.dumps(shown, indent=2))
         return
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    for family, summaries in families.items():
+    for family, summaries in shown.items():
         table.add_row(Text(family.replace("_", " "), style="bold"))
         for key, summary in summaries.items():
             table.add_row(Text(f"  {key}"), Text(summary))
     Terminal().print(table)
 
 
-def _print_method(method: str, as_json: bool) -> None:
+def print_method(method: str, as_json: bool) -> None:
     """Print what a method does, its family, and where it applies."""
     records = stored_tree()
     if records is None or method not in METHODS:
-        from redwood.experiments import listing
-
-        records = {record["key"]: record for record in listing.describe_settings()}
+        records = {record["key"]: record for record in _listing().describe_settings()}
     family = _family_of(known_methods()[method])
-    summary = _families()[family][method]
+    summary = families()[family][method]
     applies = [key for key, record in records.items() if method in record["methods"]]
     if as_json:
         print(json.dumps({"key": method, "summary": summary, "family": family, "settings": applies}, indent=2))
         return
     console = Terminal()
     console.print(f"[bold]{escape(method)}[/] {escape(summary)}", highlight=False)
-    others = [key for key in _families()[family] if key != method]
+    others = [key for key in families()[family] if key != method]
     lines = {f"others of {family.replace('_', ' ')}": others, "applies under": applies}
     for name, values in lines.items():
         console.print(f"[dim]{name}[/] {escape(', '.join(values))}", highlight=False)
