@@ -14,7 +14,7 @@ from redwood.core.late_torchmetrics import defer_torchmetrics
 from redwood.core.printable import printable
 from redwood.engine.signals import INTERRUPTED, Stopped, stop_signals
 from redwood.experiments import commands
-from redwood.experiments.command_line.arguments import Answered, UsageError, check_word, refuse_repeated
+from redwood.experiments.command_line.arguments import Answered, UsageError, refuse_repeated
 
 FAILED = 1
 USAGE_ERROR = 2
@@ -99,7 +99,7 @@ def _dispatch(argv: list[str]) -> int:
     if not argv or argv[0].startswith("-"):
         return 0 if commands.run(argv) else FAILED
     word, *others = argv
-    check_word(word, others)
+    commands.check_word(word, others)
     try:
         return FAILED if commands.function_of(word)(others) is False else 0
     except Answered:

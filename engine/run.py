@@ -94,7 +94,7 @@ class Run:
     nodes: int = 1  # number of machines; start the workers with torchrun or srun
     precision: str = "32-true"  # precision of Lightning: 32-true, 16-mixed, bf16-mixed or 64-true
     threads: int = 0  # CPU threads per worker (0: one for networks under a million weights, else the default of torch)
-    # processes per worker that decode image files in advance (default: one per core, at most 4; 0 below 5,000 samples)
+    # processes per worker that decode image files ahead (default: share of the cores, at most 4; 0 below 5,000 samples)
     num_workers: int | None = None
     checkpoint_every: int = 1000  # training steps between checkpoints inside a phase (0: only between phases)
     keep_checkpoints: str = "last"  # checkpoints between phases to keep: last, or all (checkpoints/phase-000.pt, ...)

@@ -5,6 +5,7 @@ imported only after the command's own options are read, so that its help and its
 """
 
 import argparse
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,8 @@ from typing import cast
 
 from redwood import __version__, experiments
 from redwood.core.branches import OF_COMMANDS, branch_commands
-from redwood.core.errors import NotApplicableError
+from redwood.core.errors import NotApplicableError, nearest
+from redwood.core.peer_words import answer
 from redwood.core.registry import look_up
 from redwood.engine.may_change import MAY_CHANGE
 from redwood.experiments.command_line import arguments, own_names
@@ -25,7 +27,7 @@ from redwood.experiments.command_line.arguments import (
     refuse_absent_data,
     whole,
 )
-from redwood.experiments.stored_tree import stored_reason
+from redwood.experiments.stored_tree import stored_reason, stored_tree
 from redwood.methods.table import method_names
 from redwood.settings.table import SETTINGS, setting_names
 
@@ -42,9 +44,11 @@ def run(argv: list[str]) -> bool:
     if chosen.version:
         return _print_version(argv)
     if chosen.help and not (chosen.setting and chosen.method):
+        if {chosen.setting, chosen.method} & {*setting_names(), *method_names()}:
+            return _help_of_one(chosen, argv)
         print(arguments.general_help(setting_names(), method_names()))
         return True
-    check_names(chosen, rest)
+    check_names(chosen, rest, argv)
     selected, reasons = experiments.pairs.select_pairs(chosen.setting, chosen.method, rest)
     if chosen.help:
         print(experiments.options.pair_help(selected[0], rest, everything=chosen.help == "all"))
@@ -65,6 +69,28 @@ def run(argv: list[str]) -> bool:
         refuse_launching(chosen)
         experiments.runner.run_pair(selected[0], experiments.options.parse_options(selected[0], rest), console)
     return True
+
+
+def _help_of_one(chosen: argparse.Namespace, argv: list[str]) -> bool:
+    """Print what a setting or a method alone needs, and the options of an example of a pair."""
+    pair = own_names.words_of_run([], chosen.setting or "", chosen.method or "")
+    example = arguments.given_texts(shlex.split(pair))
+    tree = (stored_tree() or {}).values()
+    if chosen.setting:
+        missing, what = "method", f"--setting {chosen.setting}; these apply"
+        known = next((record["methods"] for record in tree if record["key"] == chosen.setting), [])
+    else:
+        missing, what = "setting", f"--method {chosen.method}; it applies under these"
+        known = [record["key"] for record in tree if chosen.method in record["methods"]]
+    listed = ", ".join(known) or "see the command list"
+    print(f"Add --{missing} to {what}: {listed}.\nAs an example, the options of {pair}:\n")
+    return run([f"--{missing}", example[missing], *argv])
+
+
+def check_word(word: str, others: Sequence[str]) -> None:
+    """Raise `UsageError` unless a word is a command, and what it is about comes before its options."""
+    own_names.refuse_name(word, others)
+    arguments.check_word(word, others)
 
 
 def _print_version(argv: list[str]) -> bool:
@@ -114,7 +140,7 @@ def sweep(argv: list[str]) -> bool:
         print(parser.format_help())
         if not (chosen.setting and chosen.method):
             return True
-    check_names(chosen, rest)
+    check_names(chosen, rest, argv)
     selected, _ = experiments.pairs.select_pairs(chosen.setting, chosen.method, rest)
     if chosen.help:
         print(experiments.options.pair_help(selected[0], rest, everything=chosen.help == "all"))
@@ -169,13 +195,17 @@ def told_of_file(chosen: argparse.Namespace, in_file: Sequence[str]) -> Iterator
         ) from None
 
 
-def check_names(chosen: argparse.Namespace, rest: list[str]) -> None:
-    """Raise `RedwoodError` for what needs no class to be refused: classes take seconds to import."""
+def check_names(chosen: argparse.Namespace, rest: list[str], written: list[str]) -> None:
+    """Raise `RedwoodError` for what needs no class to be refused: classes take seconds to import.
+
+    Args:
+        chosen: The options that choose the runs.
+        rest: All other options.
+        written: The command line without the options of files.
+    """
     if not (chosen.setting and chosen.method):
         arguments.refuse_old(option_names(rest))
-        own_names.refuse_missing(chosen.method, rest)
-        missing = "--setting" if not chosen.setting else "--method"
-        raise UsageError(f"{missing} is missing; for example --setting class_incremental --method rehearsal.")
+        own_names.refuse_missing(chosen.setting, chosen.method, written)
     reason = stored_reason(chosen.setting, chosen.method)
     if reason is not None:
         raise NotApplicableError(reason)
@@ -201,7 +231,7 @@ def _parser_of_folder(command: str, holds: str, epilog: str | None = None) -> Co
     """The parser of a command for what lies in a folder."""
     parser = CommandParser(command, epilog=epilog)
     parser.add_argument("folder", metavar="DIR", type=Path, help=f"folder of {holds}")
-    parser.add_argument("--trust", action="store_true", help="run code that the folder names")
+    arguments.add_trust(parser, "the folder")
     return parser
 
 
@@ -298,18 +328,21 @@ def export(argv: list[str]) -> None:
 
 
 def report(argv: list[str]) -> None:
-    """Write one page on finished runs, comparisons and sweeps."""
+    """Write one page on finished runs, comparisons and sweeps; a table and figures for a paper beside it."""
     parser = CommandParser("report")
     parser.add_argument("folders", nargs="+", metavar="DIR", type=Path, help="a run, comparison or sweep")
     parser.add_argument("--out", type=Path, metavar="FILE", help="the page (default: report.html in the folder)")
-    parser.add_argument("--trust", action="store_true", help="run the code that the folders name, of results")
+    arguments.add_table(parser)
+    forms = ("pdf", "svg", "png")
+    parser.add_argument("--figures", choices=forms, help="write the figures beside the page, too: pdf, svg or png")
+    arguments.add_trust(parser, "a folder")
     given = parser.read(argv)
-    experiments.reporting.report(given.folders, given.out, _terminal())
+    experiments.reporting.report(given.folders, given.out, _terminal(), table=given.table, figures=given.figures)
 
 
 def diff(argv: list[str]) -> bool:
     """Name the first cause why two results differ."""
-    parser = CommandParser("diff")
+    parser = CommandParser("diff", epilog="The exit code is 0 if the results are equal, 1 if they differ, else 2.")
     for which in ("first", "second"):
         parser.add_argument(which, metavar="RUN", type=Path, help=f"folder of the {which} run, or its results.json")
     given = parser.read(argv)
@@ -325,25 +358,27 @@ def bench(argv: list[str]) -> bool:
     number = whole(1, arguments.MOST_PROCESSES)
     parser.add_argument("--jobs", type=number, metavar="N", help="N runs at once (default: 1)")
     parser.add_argument("--compare", metavar="DIR", help="compare scores and speed with an earlier bench")
-    parser.add_argument("--trust", action="store_true", help="run the code that the suite names")
+    arguments.add_trust(parser, "the suite")
     given = parser.read(argv)
     return experiments.bench_run.bench(console=_terminal(), **vars(given))
 
 
 def show(argv: list[str]) -> None:
-    """Show the tree of settings, one of them, or the presets: the command `list`."""
+    """Show the tree of settings, one of them, methods, data sets or presets: the command `list`."""
     parser = CommandParser("list")
-    parser.add_argument("setting", nargs="?", metavar="KEY", help="a setting, also as FILE.py:Name (default: all)")
+    key = "a setting, also as FILE.py:Name; a method, or a family of methods (default: all settings)"
+    parser.add_argument("key", nargs="?", metavar="KEY", help=key)
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--methods", action="store_true", help="the methods by family, with a line on each")
+    what.add_argument("--datasets", action="store_true", help="the data sets that come with redwood")
     what.add_argument("--presets", action="store_true", help="the presets, with targets and status")
     hooks = "what a class below this method may override, with a line on each hook"
     what.add_argument("--hooks", metavar="METHOD", help=hooks)
     parser.add_argument("--json", action="store_true", help="as JSON")
     given = parser.read(argv)
-    for name in ("methods", "presets", "hooks"):
-        if getattr(given, name) and given.setting:
-            raise UsageError(f"list --{name} shows no setting; leave {given.setting} or --{name} out.")
+    for name in ("methods", "datasets", "presets", "hooks"):
+        if getattr(given, name) and given.key:
+            raise UsageError(f"list --{name} shows no {given.key}; leave {given.key} or --{name} out.")
     if given.hooks and given.json:
         raise UsageError("list --hooks is a text; leave --json out.")
     if given.hooks:
@@ -353,8 +388,32 @@ def show(argv: list[str]) -> None:
         experiments.presets.print_presets(given.json)
     elif given.methods:
         experiments.tree_view.print_methods(given.json)
+    elif given.datasets:
+        experiments.tree_view.print_data_sets(given.json)
     else:
-        experiments.tree_view.print_settings(given.json, given.setting)
+        _show_key(given.key, given.json)
+
+
+def _show_key(key: str | None, as_json: bool) -> None:
+    """Print a setting, a method or a family of methods, or all settings; each name as other libraries write it, too."""
+    view = experiments.tree_view
+    if key is None or ":" in key:
+        view.print_settings(as_json, key)
+        return
+    settings, methods, families = setting_names(), method_names(), view.families()
+    setting, method = own_names.own_name("setting", key, settings), own_names.own_name("method", key, methods)
+    family = nearest(key, families)
+    if setting in settings:
+        view.print_settings(as_json, setting)
+    elif method in methods:
+        view.print_method(method, as_json)
+    elif family is not None:
+        view.print_families({family: families[family]}, as_json)
+    else:
+        meant = answer("setting", key) or answer("method", key)
+        near = nearest(key, [*settings, *methods])
+        hint = f"did you mean {near}?" if near else "see list, list --methods and list --datasets."
+        raise UsageError(meant or f"There is no setting, method or family of methods named {key!r}; {hint}")
 
 
 def completion(argv: list[str]) -> None:

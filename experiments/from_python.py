@@ -124,7 +124,7 @@ def _selected(setting: Named | None, method: Named | None, options: Mapping[str,
 def _read(arguments: list[str], objects: Mapping[str, Any]) -> tuple[_Chosen, list[str], Sequence[str]]:
     """What the arguments choose; why pairs are left out; and the options of a file."""
     asked, rest, in_file = commands.with_file(arguments)
-    commands.check_names(asked, [one for one in rest if one.partition("=")[2] not in objects])
+    commands.check_names(asked, [one for one in rest if one.partition("=")[2] not in objects], arguments)
     pairs, reasons = select_pairs(asked.setting, asked.method, rest, objects)
     own = with_own_options(pairs, arguments)
     return _read(own, objects) if own != arguments else (_Chosen(pairs, asked, rest, objects), reasons, in_file)

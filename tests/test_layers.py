@@ -14,7 +14,7 @@ PACKAGES = ("branches", "buffers", "core", "experiments", "engine", "methods", "
 INSIDE_FUNCTIONS = {
     "experiments/comparisons/compare.py": 3,
     "experiments/launchers/slurm.py": 1,
-    "experiments/report/content.py": 2,
+    "experiments/report/page.py": 1,
     "experiments/sweeps/summary.py": 1,
     "experiments/tree_view.py": 1,
     "settings/base.py": 1,

@@ -26,11 +26,11 @@ OWN = {
     "predict": ("DIR --dataset D", "predict new samples with a finished run, and write a table"),
     "extend": ("DIR --dataset D", "train a finished run on further data, as a new run"),
     "export": ("DIR", "export a finished run for other programs"),
-    "report": ("DIR...", "write one page on runs, comparisons and sweeps"),
+    "report": ("DIR...", "write one page on runs, comparisons and sweeps; also tables and figures for papers"),
     "diff": ("RUN RUN", "name the first cause why the results of two runs differ"),
     "bench": ("SUITE", "run a suite and check its results, or report on a finished bench"),
     "sweep": ("NAME=VALUES... --setting S --method M", "search values of options, by scores on held-out samples"),
-    "list": ("[KEY]", "show all settings with their methods, one setting, all methods, or presets"),
+    "list": ("[KEY]", "show all settings with their methods; one setting or method; all methods, data sets or presets"),
     "completion": ("SHELL", "print a script that completes redwood's command line in a shell: bash, zsh or tcsh"),
 }
 
@@ -132,21 +132,32 @@ def whole(least: int, most: int) -> Callable[[str], int]:
 
 
 def table_format(text: str) -> str:
-    """Check a value of `--table`: a format, optionally followed by a colon and the metric of the table."""
-    if text.partition(":")[0] not in ("latex", "markdown"):
-        raise argparse.ArgumentTypeError(f"invalid choice: {text!r} (choose from latex, markdown, latex:METRIC)")
+    """Check a value of `--table`: a format, optionally followed by a colon and the metrics of the table."""
+    name, colon, metrics = text.partition(":")
+    named = metrics.split(",") if colon else []
+    if name not in ("latex", "markdown") or "" in named:
+        choices = "latex, markdown, latex:METRIC, latex:METRIC,METRIC"
+        raise argparse.ArgumentTypeError(f"invalid choice: {text!r} (choose from {choices})")
+    if len(set(named)) < len(named):
+        raise argparse.ArgumentTypeError(f"{text} names a metric twice")
     return text
+
+
+def add_trust(parser: argparse._ActionsContainer, source: str) -> None:
+    """Add the option that allows code which a file or a folder names."""
+    parser.add_argument("--trust", action="store_true", help=f"run code that {source} names, yours too")
+
+
+def add_table(parser: argparse._ActionsContainer) -> None:
+    """Add the option of commands that make a table for a paper."""
+    told = "print a table: latex or markdown; latex:METRIC,... has these metrics alone"
+    parser.add_argument("--table", type=table_format, metavar="FORMAT", help=told)
 
 
 def add_launching(parser: argparse._ActionsContainer) -> None:
     """Add the options of commands that run several jobs."""
     add = parser.add_argument
-    add(
-        "--table",
-        type=table_format,
-        metavar="FORMAT",
-        help="print a table: latex or markdown; latex:METRIC has one metric",
-    )
+    add_table(parser)
     add(
         "--jobs",
         type=whole(1, MOST_PROCESSES),
@@ -178,7 +189,7 @@ def add_selection(parser: argparse.ArgumentParser, *, one_pair: bool = False) ->
     add("--config", metavar="FILE", help="read options from a YAML file; flags override them")
     add("--preset", metavar="NAME", help="use the options of a published result; flags override them")
     add("--suite", metavar="NAME", help="read environments, budget and agent options from a suite: its name or a file")
-    add("--trust", action="store_true", help="run code that a file of options names")
+    add_trust(group, "a file of options")
     told = "show this help; with a setting and a method: the options that most users need, or all"
     add("--help", "-h", nargs="?", choices=("all",), const=True, metavar="all", help=told)
 

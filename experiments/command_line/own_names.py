@@ -4,13 +4,16 @@ A word is replaced if it means exactly the same, and if nothing of redwood, a pa
 name in another spelling: capitals, hyphens and underscores do not count.
 """
 
+import shlex
 from collections.abc import Collection, Mapping, Sequence
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
+from typing import NoReturn
 
 from redwood.core.peer_words import answer, plain, same
 from redwood.core.registry import known_names
-from redwood.experiments.command_line.arguments import UsageError, given_texts, option_names, tell
+from redwood.experiments.command_line.arguments import UsageError, commands, given_texts, option_names, tell
+from redwood.experiments.stored_tree import stored_reason
 from redwood.methods.table import method_names
 from redwood.settings.data.sources import path_of
 from redwood.settings.data.table import DATASETS, ENTRY_POINTS
@@ -46,23 +49,88 @@ def with_own_options(arguments: Sequence[str], known: Collection[str]) -> list[s
     return [_own_option(argument, known) for argument in arguments]
 
 
-def refuse_missing(method: str | None, arguments: Sequence[str]) -> None:
-    """Raise `UsageError` if options of another library choose what to run, in place of `--setting` and `--method`.
+def refuse_missing(setting: str | None, method: str | None, arguments: Sequence[str]) -> NoReturn:
+    """Raise `UsageError`, as `--setting` or `--method` is missing: options of another library may be in their place.
 
     Args:
-        method: The value of `--method`; None without it.
-        arguments: The other arguments.
+        setting: The value of `--setting`, on the command line or in a file; None without it.
+        method: The value of `--method`, likewise.
+        arguments: The command line.
     """
     model = "" if method else given_texts(arguments).get("model", "")
-    own = _own_name("method", model, method_names())
+    own = own_name("method", model, method_names())
     if own in method_names():
-        raise UsageError(
-            f"--model {model}: in redwood --model is the network; write --setting class_incremental --method {own}."
-        )
+        written = words_of_run(_without("model", arguments), setting or "", own)
+        raise UsageError(f"--model {model}: in redwood --model is the network; write {written}.")
     answers = [answer("method", model), *(answer("option", name) for name in sorted(option_names(arguments)))]
     for meant in answers:
         if meant is not None and ("--setting" in meant or "--method" in meant):
             raise UsageError(meant)
+    missing = "--method" if setting else "--setting"
+    raise UsageError(f"{missing} is missing; for example {words_of_run(arguments, setting or '', method or '')}.")
+
+
+def refuse_name(word: str, others: Sequence[str]) -> None:
+    """Raise `UsageError` if a setting, a method or a data set stands in the place of a command.
+
+    Args:
+        word: The first word of the command line.
+        others: The words behind it; they stand in the command that is advised.
+    """
+    if word in commands() or answer("command", word):
+        return
+    data_sets = known_names("data set", DATASETS, ENTRY_POINTS)
+    kinds = {"method": method_names(), "setting": setting_names(), "data set": list(data_sets)}
+    for kind, known in kinds.items():
+        own = own_name(kind, word, known)
+        option = {"data set": "dataset"}.get(kind, kind)
+        if {*own.split("+")} <= {*known} and option not in option_names(others):
+            written = words_of_run([f"--{option}", own, *others])
+            raise UsageError(f"{word} is no command but a {kind}; write {written}.")
+    meant = next(filter(None, (answer(kind, word) for kind in kinds)), None)
+    if meant:
+        raise UsageError(meant)
+
+
+def words_of_run(arguments: Sequence[str], setting: str = "", method: str = "") -> str:
+    """The words of a run: an example takes the place of a missing setting or method, and other words are kept.
+
+    Args:
+        arguments: The command line.
+        setting: The setting, if the command line has it elsewhere.
+        method: The method, likewise.
+    """
+    texts = given_texts(arguments)
+    setting, method = setting or texts.get("setting", ""), method or texts.get("method", "")
+    setting = setting or next(s for s in ("class_incremental", *setting_names()) if not stored_reason(s, method))
+    method = method or next(m for m in ("rehearsal", *method_names()) if not stored_reason(setting, m))
+    others = _without("setting", _without("method", arguments))
+    first = list(takewhile(lambda word: not word.startswith("-"), others))
+    return shlex.join([*first, "--setting", setting, "--method", method, *others[len(first) :]])
+
+
+def _without(option: str, arguments: Sequence[str]) -> list[str]:
+    """The arguments without an option and its value."""
+    return [
+        argument
+        for before, argument in pairwise(["", *arguments])
+        if f"--{option}" not in (before, argument.partition("=")[0])
+    ]
+
+
+def own_name(kind: str, name: str, known: Collection[str]) -> str:
+    """A name as redwood has it, or several with plus signs between them; as it is, if redwood has none like it.
+
+    Args:
+        kind: The kind of name, in the words of an error.
+        name: The name, which may be of another library or in another spelling.
+        known: The names that there are.
+    """
+    spelled = {plain(other): other for other in known}
+    ours = name if name in known else same(kind, name) or spelled.get(plain(name))
+    if ours is None and "+" in name:
+        return "+".join(own_name(kind, part, known) for part in name.split("+"))
+    return ours or name
 
 
 def _own_option(argument: str, known: Collection[str]) -> str:
@@ -82,16 +150,7 @@ def _own_value(before: str, argument: str, known: Mapping[str, Collection[str]])
     kind = _KINDS.get(option, "")
     if kind not in known:
         return argument
-    own = ",".join(_own_name(kind, name, known[kind]) for name in text.split(","))
+    own = ",".join(own_name(kind, name, known[kind]) for name in text.split(","))
     if own != text:
         tell(f"{option} {text} is {option} {own} in redwood")
     return f"{option}={own}" if equals else own
-
-
-def _own_name(kind: str, name: str, known: Collection[str]) -> str:
-    """A name, or several with plus signs between them."""
-    spelled = {plain(other): other for other in known}
-    ours = name if name in known else same(kind, name) or spelled.get(plain(name))
-    if ours is None and "+" in name:
-        return "+".join(_own_name(kind, part, known) for part in name.split("+"))
-    return ours or name

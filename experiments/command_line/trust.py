@@ -50,13 +50,14 @@ def refuse_untrusted(options: Mapping[str, object], source: Path, option: str) -
             if name not in TEXTS and names_code(text, name):
                 raise UsageError(
                     f"{option} {source} names code that would be run, {name}: {text}; look at it, then add "
-                    f"--trust{f', or --{name} {text}' if option == '--config' else ''}."
+                    f"--trust to the command{f', or --{name} {text}' if option == '--config' else ''}; that runs it, "
+                    "and your own code needs it, too."
                 )
             for reference in _data_sets_in(Path(text)) if text.endswith((".yaml", ".yml")) else ():
                 if names_code(reference, "dataset"):
                     raise UsageError(
                         f"{option} {source} names the file {text}, whose data set {reference} is code that would be "
-                        "run; look at it, then add --trust."
+                        "run; look at it, then add --trust to the command."
                     )
 
 

@@ -1,6 +1,7 @@
 """Many runs, one table: every pair that applies, with as many seeds as asked for."""
 
 import os
+import shlex
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, zip_longest
@@ -11,13 +12,13 @@ from rich.console import Console
 from rich.text import Text
 
 from redwood.core.errors import NotApplicableError, PinnedOptionError, RedwoodError
-from redwood.core.files import refuse_folders, remove_temporaries, write_atomically
+from redwood.core.files import refuse_folders, remove_temporaries
 from redwood.engine.folder_lock import locked
 from redwood.engine.launched import is_first_process
 from redwood.engine.pair_results import PairResults, by_measure, marked_bounds, with_short_names
 from redwood.engine.run import Run
 from redwood.engine.signals import Stopped
-from redwood.experiments.command_line.arguments import UsageError
+from redwood.experiments.command_line.arguments import UsageError, invocation
 from redwood.experiments.command_line.options import Options, parse_pairs
 from redwood.experiments.command_line.pairs import Pair
 from redwood.experiments.comparisons.comparison import Comparison
@@ -28,7 +29,7 @@ from redwood.experiments.launchers.monitor import make_monitor
 from redwood.experiments.launchers.plan import ComparisonPlan, has_class_order, is_finished_sweep
 from redwood.experiments.report.comparison_tables import print_comparison, write_comparison
 from redwood.experiments.report.page import REPORT, write_report
-from redwood.experiments.report.paper_tables import TABLES
+from redwood.experiments.report.wanted_table import WantedTable, read_table
 from redwood.experiments.runs.runner import InterruptedRun, TerminatedRun, label_of, new_run_dir, refuse_used
 from redwood.settings.scores.results import Results
 
@@ -58,8 +59,7 @@ def compare(
         console: Where to print the progress.
         how: Where the runs take place, and how many at once.
         n_orders: Orders of the classes, with `n_seeds` seeds each; None: each run draws one from its seed.
-        table: A key of `TABLES`, in which format a table is printed and written, too; `latex:forgetting` has that
-            metric alone.
+        table: Which table is printed and written, too; see `read_table`.
         tables: Where to print the tables at the end (default: where the progress is printed).
         reports: Whether to print the tables, and to write the files, the pictures and the page.
 
@@ -67,7 +67,8 @@ def compare(
         The results of the pairs.
 
     Raises:
-        RedwoodError: If the folder to write to holds files already, or no pair can have its options.
+        RedwoodError: If the folder to write to holds files already, no pair can have its options, or no run will have
+            a metric of the table.
         NotApplicableError: If the data suits no pair.
         InterruptedRun: If the user interrupts it; it can be resumed.
         TerminatedRun: If another signal ends it; it can be resumed, too.
@@ -82,11 +83,12 @@ def compare(
     plan.refuse_too_many(_first(parsed).setting.seed)
     if is_first_process():
         refuse_used(folder)
+    wanted = read_table(table, parsed)
     with locked(folder, when=is_first_process()):
         if is_first_process():
             refuse_used(folder)  # again: another process may have used it since the first check
             plan.save()
-        return _carry_out(plan, parsed, how, _Output(console, tables or console, table, reports))
+        return _carry_out(plan, parsed, how, _Output(console, tables or console, wanted, reports))
 
 
 def _without_pinned(
@@ -121,17 +123,18 @@ def resume_comparison(
     plan.pairs, parsed = _without_pinned(plan.pairs, parse_pairs(plan.pairs, plan.arguments), console)
     plan.refuse_too_many(_first(parsed).setting.seed)
     refuse_one_id(_first(parsed).run)
+    wanted = read_table(table, parsed)
     with locked(folder, when=is_first_process()):
         plan.refuse_other_runs(parsed)
-        return _carry_out(plan, parsed, how, _Output(console, console, table))
+        return _carry_out(plan, parsed, how, _Output(console, console, wanted))
 
 
 class _Output(NamedTuple):
-    """Where to print the progress and the tables; the format of a further table; whether to report at all."""
+    """Where to print the progress and the tables; a further table; whether to report at all."""
 
     console: Console
     tables: Console
-    table: str | None
+    table: WantedTable | None
     reports: bool = True
 
 
@@ -189,7 +192,7 @@ def _report(
     outcomes: Mapping[Job, Results | Failure],
     folder: Path,
     console: Console,
-    table: str | None,
+    table: WantedTable | None,
 ) -> None:
     """Print the table, and write the files, the pictures and the page."""
     from redwood.engine.figures.comparison import draw_comparisons  # matplotlib is for the end
@@ -201,13 +204,13 @@ def _report(
     draw_comparisons(shown, folder)
     if not is_finished_sweep(folder.parent):  # the page of a sweep holds the runs of its best configuration, too
         write_report([source_of_comparison(folder)], folder / REPORT)
-    if table is not None:
-        name, _, metric = table.partition(":")
-        text = "\n".join(TABLES[name].make(group, metric) for group in by_measure(shown).values())
-        write_atomically(folder / f"comparison{TABLES[name].suffix}", text.encode())
-        console.out(text, highlight=False)
     for line in _failures(outcomes):
         console.print(Text(line), soft_wrap=True)
+    if table is not None:
+        console.out(table.write(shown, folder), highlight=False)
+    elif not is_finished_sweep(folder.parent):
+        words = f"{invocation()} report {shlex.quote(str(folder))} --table latex --figures pdf"
+        console.print(Text(f"for a paper: {words}"), soft_wrap=True)
     console.print(Text(f"written to {folder}"), soft_wrap=True)
 
 

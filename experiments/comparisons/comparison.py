@@ -1,19 +1,24 @@
 """The outcome of a comparison: the results of its pairs."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from typing_extensions import override
 
-from redwood.engine.pair_results import PairResults
+from redwood.core.errors import RedwoodError
+from redwood.engine.pair_results import PairResults, run_key
+from redwood.experiments.comparisons.page import source_of_comparison
+from redwood.experiments.launchers.plan import is_comparison
 from redwood.settings.scores.results import Results
 from redwood.settings.scores.shown import Shown
 
 
 @dataclass(frozen=True, repr=False)
 class Comparison(Shown):
-    """What `redwood.compare` returns.
+    """What `redwood.compare` returns, and what `load` reads from the folder of a comparison.
 
     Attributes:
         pairs: The results of each pair of a setting and a method.
@@ -22,6 +27,26 @@ class Comparison(Shown):
 
     pairs: Sequence[PairResults]
     folder: Path | None = None
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Self:
+        """Read the finished runs of a comparison in a folder.
+
+        Raises:
+            RedwoodError: If no comparison was started in the folder, or its plan or its table cannot be read.
+        """
+        path = Path(folder)
+        if not is_comparison(path):
+            raise RedwoodError(f"There is no comparison in {path}; redwood.load reads a run, and Results.load a file.")
+        source = source_of_comparison(path)
+        pairs = []
+        for setting, method in source.pairs:
+            ran_under = source.bounds.get((setting, method))
+            named = (ran_under or setting, method)  # in results
+            runs = [one.results for one in source.runs if (one.results.setting, one.results.method) == named]
+            runs.sort(key=lambda run: (run_key(run)[1] or 0, run.seed))
+            pairs.append(PairResults(setting, method, runs, source.failures.get((setting, method)), ran_under))
+        return cls(pairs, path)
 
     @property
     def complete(self) -> bool:

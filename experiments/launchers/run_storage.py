@@ -15,6 +15,7 @@ from threading import Event, Thread
 from typing import Any
 
 from redwood.core.errors import RedwoodError, reason_of
+from redwood.core.extras import load_extra
 from redwood.core.files import read_text, temporary_path, write_atomically
 from redwood.engine.folder_lock import LOCK_FILE
 from redwood.experiments.command_line.arguments import UsageError
@@ -131,9 +132,7 @@ class RunStorage:
         return upload
 
     def _open(self) -> tuple[Any, str]:
-        from fsspec.core import url_to_fs
-
-        system, root = url_to_fs(self.url)
+        system, root = load_extra("fsspec.core", "ray", "--ray storage").url_to_fs(self.url)
         return system, root.rstrip("/")
 
     @contextmanager

@@ -10,6 +10,9 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from redwood.core.schema import Json
+from redwood.engine.figures.comparison import draw_comparisons
+from redwood.engine.figures.drawing import looks_of_pairs
+from redwood.engine.figures.plots import draw_run
 from redwood.engine.names import title_name
 from redwood.engine.pair_results import PairResults, bound_notes, by_measure, marked_bounds, repeats_of
 from redwood.engine.significance import significance_of
@@ -26,8 +29,8 @@ from redwood.settings.scores.results import Results
 MAX_BYTES = 2_700_000  # of the figures of a page
 _MAX_METRICS = 12
 _LEAD = (
-    f"Means over runs, ± standard deviation. Bold: the best mean of a setting. {ON_FRONT}: no method is better in both "
-    "score and FLOPs. A click on a heading sorts."
+    f"Means over runs, ± standard deviation. Bold: the best mean of a setting, as rounded. {ON_FRONT}: no method is "
+    "better in both score and FLOPs. A click on a heading sorts."
 )
 
 
@@ -112,8 +115,6 @@ def drawn_run(results: Results) -> list[Picture]:
     """The figures of a run, drawn now; none of an untested one."""
     if not results.tested:
         return []
-    from redwood.engine.figures.plots import draw_run  # matplotlib takes seconds
-
     with TemporaryDirectory() as folder:
         draw_run(results, Path(folder), ".svg")
         return read_pictures(Path(folder).glob("*.svg"))
@@ -131,13 +132,16 @@ def _comparison_pictures(sources: Sequence[Source], pairs: Sequence[PairResults]
     return drawn_comparison(pairs)
 
 
+def tested_alone(pairs: Iterable[PairResults]) -> list[PairResults]:
+    """The pairs with those of their runs that were tested."""
+    return [replace(pair, results=[run for run in pair.results if run.tested]) for pair in pairs]
+
+
 def drawn_comparison(pairs: Sequence[PairResults]) -> list[Picture]:
     """The figures of pairs, drawn now; none of a single run."""
-    tested = [replace(pair, results=[run for run in pair.results if run.tested]) for pair in pairs]
+    tested = tested_alone(pairs)
     if sum(len(pair.results) for pair in tested) < 2:
         return []
-    from redwood.engine.figures.comparison import draw_comparisons  # matplotlib takes seconds
-
     with TemporaryDirectory() as temporary:
         draw_comparisons(tested, Path(temporary), ".svg")
         return read_pictures(Path(temporary).glob("*.svg"))
@@ -159,6 +163,10 @@ def _of_runs(entries: Sequence[Entry], most: int) -> tuple[list[tuple[str, list[
 
 def _loss(pair: PairResults) -> float:
     return loss_of(pair.objective, pair.results[0].measure)
+
+
+def _shown(pair: PairResults) -> str:
+    return pair.results[0].measure.show(pair.objective)
 
 
 def _title(sources: Sequence[Source], pairs: Sequence[PairResults]) -> str:
@@ -185,8 +193,6 @@ def _facts(pairs: Sequence[PairResults]) -> Iterator[str]:
 
 def result_tables(pairs: Sequence[PairResults]) -> list[Table]:
     """A table for each measure, with a line for each pair: by setting, the best first."""
-    from redwood.engine.figures.drawing import looks_of_pairs  # as above
-
     colours = {method: look.colour for method, look in looks_of_pairs(pairs).items()}
     return [_result_table(group, colours) for group in by_measure(pairs).values()]
 
@@ -194,7 +200,7 @@ def result_tables(pairs: Sequence[PairResults]) -> list[Table]:
 def _result_table(pairs: Sequence[PairResults], colours: Mapping[str, str]) -> Table:
     settings = list(dict.fromkeys(pair.setting for pair in pairs))
     compared = [pair for pair in pairs if pair.results and pair.ran_under is None]
-    best = {name: min((_loss(p) for p in compared if p.setting == name), default=None) for name in settings}
+    best = {name: min((p for p in compared if p.setting == name), key=_loss, default=None) for name in settings}
     done, failed = [], []
     for pair, values in zip(pairs, values_of(pairs), strict=True):
         names = {"method": Cell(pair.method, style="text", colour=colours[pair.method])}
@@ -202,7 +208,9 @@ def _result_table(pairs: Sequence[PairResults], colours: Mapping[str, str]) -> T
         if pair.results:
             alone = pair.ran_under is not None or sum(other.setting == pair.setting for other in compared) == 1
             values |= {"significance": "", "pareto": 0} if alone else {}
-            scores = names | _scores(pair, values, is_best=not alone and _loss(pair) == best[pair.setting])
+            top = best[pair.setting]  # means that print alike are marked alike
+            is_best = not alone and top is not None and _shown(pair) == _shown(top)
+            scores = names | _scores(pair, values, is_best=is_best)
             done.append((settings.index(pair.setting), _loss(pair), scores, _costs(pair, values)))
         else:
             reason = f"failed: {pair.failure}" if pair.failure else "not finished"

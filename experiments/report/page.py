@@ -12,7 +12,6 @@ from redwood import __version__
 from redwood.core.errors import RedwoodError
 from redwood.core.files import write_atomically
 from redwood.core.printable import printable
-from redwood.experiments.report.content import Content, content_of
 from redwood.experiments.report.source import Source
 
 REPORT = "report.html"
@@ -34,6 +33,8 @@ def write_report(sources: Sequence[Source], path: Path) -> list[str]:
     Raises:
         RedwoodError: If the file cannot be written, or is there and no report.
     """
+    from redwood.experiments.report.content import content_of  # it draws, and matplotlib takes seconds
+
     content = content_of(sources)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,8 +44,8 @@ def write_report(sources: Sequence[Source], path: Path) -> list[str]:
     return list(content.notes)
 
 
-def render(content: Content) -> str:
-    """The page that shows some content; all texts in it are escaped."""
+def render(content: object) -> str:
+    """The page that shows a `redwood.experiments.report.content.Content`; all texts in it are escaped."""
     style, script = (Markup(_part(name)) for name in ("page.css", "sort.js"))
     return filled("page.html", content=content, style=style, script=script, version=__version__)
 

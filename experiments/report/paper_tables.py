@@ -1,19 +1,18 @@
 """The table of a comparison as LaTeX or Markdown, to paste into a paper.
 
-Under one setting, a line per method has its metrics; under several, a column per setting has the objective. A table of
-one metric has it in the place of the objective.
+Under one setting, a line per method has its metrics; under several, a column per setting has the objective. Metrics
+that are asked for take the place of the objective: under several settings, each one has a table.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from redwood.core.errors import InvalidOptionError
 from redwood.core.printable import printable
 from redwood.engine.pair_results import PARTLY, SOME_FAILED, PairResults, bound_notes, methods_in_order, repeats_of
 from redwood.engine.significance import BEST, LEVEL, SIMILAR, UNKNOWN, Mark, Significance, significance_of
 from redwood.settings.scores.measure import Measure
-from redwood.settings.scores.results import Results, mean_and_std
+from redwood.settings.scores.results import mean_and_std
 
 # The special characters of LaTeX, and their replacements.
 _ESCAPES = {c: f"\\{c}" for c in "&%$#_{}"} | {"\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\^{}"}
@@ -41,18 +40,21 @@ class _PaperTable:
 
 @dataclass(frozen=True)
 class TableFormat:
-    """A format of tables: the end of its file's name, and what writes a table of pairs whose measure is one.
+    """A format of tables: the end of its file's name, and what writes the tables of pairs whose measure is one.
 
-    `make(rows, metric)` writes all that a page has room for, or the metric of this name alone.
+    `make(rows, metrics)` writes all that a page has room for, or the metrics of these names alone.
     """
 
     suffix: str
-    make: Callable[[Sequence[PairResults], str], str]
+    make: Callable[[Sequence[PairResults], Sequence[str]], str]
 
 
-def latex(rows: Sequence[PairResults], metric: str = "") -> str:
+def latex(rows: Sequence[PairResults], metrics: Sequence[str] = ()) -> str:
     r"""A `table` with the rules of booktabs: the best is `\textbf`, what cannot be told from it `\underline`."""
-    table = _make(rows, metric, bold="bold", other="underlined")
+    return "\n".join(map(_latex_table, _tables(rows, metrics, other="underlined")))
+
+
+def _latex_table(table: _PaperTable) -> str:
     columns = "l" + "r" * (len(table.header) - 1)
     lines = [
         "% needs \\usepackage{booktabs}",
@@ -72,9 +74,12 @@ def latex(rows: Sequence[PairResults], metric: str = "") -> str:
     return "\n".join(lines) + "\n"
 
 
-def markdown(rows: Sequence[PairResults], metric: str = "") -> str:
+def markdown(rows: Sequence[PairResults], metrics: Sequence[str] = ()) -> str:
     """A table with pipes: the best is bold, what cannot be told from it is in italics."""
-    table = _make(rows, metric, bold="bold", other="italic")
+    return "\n".join(map(_markdown_table, _tables(rows, metrics, other="italic")))
+
+
+def _markdown_table(table: _PaperTable) -> str:
     lines = [
         f"{printable(table.title)}:",
         "",
@@ -94,97 +99,110 @@ TABLES: Mapping[str, TableFormat] = {
 }
 
 
-def _make(rows: Sequence[PairResults], metric: str, *, bold: str, other: str) -> _PaperTable:
+def _tables(rows: Sequence[PairResults], metrics: Sequence[str], *, other: str) -> Iterator[_PaperTable]:
+    """One table under one setting; a table for each metric under several."""
+    if len({row.setting for row in rows}) == 1:
+        yield _make(rows, metrics or ("",), other)
+    else:
+        for metric in metrics or ("",):
+            yield _make(rows, (metric,), other)
+
+
+def _make(rows: Sequence[PairResults], metrics: Sequence[str], other: str) -> _PaperTable:
+    """The table of some metrics; an empty name is the objective."""
     settings = list(dict.fromkeys(row.setting for row in rows))
     runs = [run for row in rows for run in row.results]
     if not runs:
         return _PaperTable("No run has results", ["method"], [[_Cell(row.method)] for row in rows])
-    _refuse_unknown(metric, runs)
-    found = significance_of(rows, metric)
+    columns = [_Column(metric, significance_of(rows, metric), rows) for metric in metrics]
+    table = _of_one_setting(rows, columns) if len(settings) == 1 else _of_settings(rows, columns[0])
+    found = [one for column in columns for one in column.found.values()]
     notes = [f"Mean and standard deviation of {repeats_of(runs)}"] if len(runs) > len(rows) else []
-    marks = {mark for one in found.values() if one.differences for mark in one.marks.values()}
+    marks = {cell.mark for line in table.lines for cell in line}
     if SIMILAR in marks:
         notes.append(
-            f"{bold.capitalize()}: best; {other}: not distinguishable from the best (paired permutation test, Holm's "
+            f"Bold: best mean, as rounded; {other}: not distinguishable from the best (paired permutation test, Holm's "
             f"correction, level {LEVEL:g})"
         )
     elif BEST in marks:
-        notes.append(f"{bold.capitalize()}: best")
+        notes.append("Bold: best mean, as rounded")
     notes += [note.capitalize() for note in bound_notes(rows)]
-    advice = list(dict.fromkeys(one.note for one in found.values() if one.note))
     if any(row.failure and row.results for row in rows):
         notes.append(f"{PARTLY} {SOME_FAILED}")
-    if len(settings) == 1:
-        table = _of_one_setting(rows, found.get(settings[0]), metric, notes)
-    else:
-        table = _of_settings(rows, found, metric, notes)
-    return replace(table, advice=advice)
+    return replace(table, notes=notes, advice=list(dict.fromkeys(one.note for one in found if one.note)))
 
 
-def _refuse_unknown(metric: str, runs: Sequence[Results]) -> None:
-    known = dict.fromkeys(name for run in runs for name, value in run.metrics.items() if value is not None)
-    if metric and metric not in known:
-        raise InvalidOptionError(
-            f"--table has no metric {metric!r} of these runs; choose from {', '.join(known)}, and make the table by "
-            "resume."
-        )
+class _Column:
+    """The cells of a metric, with marks; an empty name is the objective."""
+
+    def __init__(self, metric: str, found: Mapping[str, Significance], rows: Sequence[PairResults]) -> None:
+        self.metric, self.found = metric, found
+        # Means that print alike are marked alike.
+        self._best = {(row.setting, self._mean(row)) for row in rows if row.results and self._marked(row) == BEST}
+
+    def _mean(self, row: PairResults) -> str:
+        return _metric(row, self.metric) if self.metric else row.results[0].measure.show(row.objective)
+
+    def _marked(self, row: PairResults) -> Mark:
+        found = self.found.get(row.setting)
+        return found.marks.get(row.method, UNKNOWN) if found is not None and found.differences else UNKNOWN
+
+    def cell(self, row: PairResults) -> _Cell:
+        """The mean of a pair's runs, with its deviation and its mark."""
+        if not row.results:
+            return _Cell(_FAILED)
+        measure, mean = row.results[0].measure, self._mean(row)
+        statistic = mean_and_std(row.results).get(self.metric or measure.metrics[0])
+        deviation = f" ± {measure.show(statistic[1])}" if len(row.results) > 1 and statistic is not None else ""
+        is_best = row.ran_under is None and (row.setting, mean) in self._best
+        return _Cell(mean + deviation + (PARTLY if row.failure else ""), BEST if is_best else self._marked(row))
 
 
-def _of_one_setting(
-    rows: Sequence[PairResults], found: Significance | None, metric: str, notes: list[str]
-) -> _PaperTable:
-    """A line for each method: the metric with its interval; of no metric, the objective, and all further metrics."""
+def _of_one_setting(rows: Sequence[PairResults], columns: Sequence[_Column]) -> _PaperTable:
+    """A line for each method: several metrics; one, with its interval; or the objective, and all further metrics."""
     measure = next(row.results[0].measure for row in rows if row.results)
+    setting, metrics = rows[0].setting, [column.metric for column in columns if column.metric]
     further = [
         name
-        for name in (() if metric else measure.metrics[1:])
+        for name in (() if metrics else measure.metrics[1:])
         if any(row.results and mean_and_std(row.results).get(name) is not None for row in rows)
     ]
+    found = columns[0].found.get(setting) if len(columns) == 1 else None
     several = found is not None and any(found.intervals.values())
-    header = ["method", _title(metric, measure) if metric else measure.label, *(["95 % interval"] if several else [])]
+    header = [
+        "method",
+        *(_title(column.metric, measure) for column in columns),
+        *(["95 % interval"] if several else []),
+    ]
     header += [short_metric(name, measure) for name in further]
     lines = []
     for row in rows:
-        cells = [_Cell(row.method), _cell(row, found, metric)]
+        cells = [_Cell(row.method), *(column.cell(row) for column in columns)]
         if found is not None and several:
             interval = found.intervals.get(row.method)
             cells.append(_Cell(_MISSING if interval is None else " to ".join(map(measure.show, interval))))
         lines.append([*cells, *(_Cell(_metric(row, name)) for name in further)])
-    setting = rows[0].setting
-    title = _title(metric, measure) if metric else f"Average {measure.label} and further metrics"
-    return _PaperTable(f"{title} under {setting}", header, lines, notes)
+    titles = [_title(name, measure) for name in metrics]
+    title = ", ".join(titles) if titles else f"Average {measure.label} and further metrics"
+    return _PaperTable(f"{title} under {setting}", header, lines)
 
 
-def _of_settings(
-    rows: Sequence[PairResults], found: Mapping[str, Significance], metric: str, notes: list[str]
-) -> _PaperTable:
+def _of_settings(rows: Sequence[PairResults], column: _Column) -> _PaperTable:
     """A line for each method with the metric, or else the objective, under each setting."""
     settings, methods = list(dict.fromkeys(row.setting for row in rows)), methods_in_order(rows)
-    cells = {(row.setting, row.method): _cell(row, found.get(row.setting), metric) for row in rows}
+    cells = {(row.setting, row.method): column.cell(row) for row in rows}
     lines = [
         [_Cell(method), *(cells.get((setting, method), _Cell(_MISSING)) for setting in settings)] for method in methods
     ]
     measure = next(row.results[0].measure for row in rows if row.results)
-    title = _title(metric, measure) if metric else f"Average {measure.label}"
-    return _PaperTable(f"{title} under each setting", ["method", *settings], lines, notes)
+    title = _title(column.metric, measure) if column.metric else f"Average {measure.label}"
+    return _PaperTable(f"{title} under each setting", ["method", *settings], lines)
 
 
 def _title(metric: str, measure: Measure) -> str:
+    if not metric:
+        return measure.label
     return f"{metric.replace('_', ' ').capitalize()}{f' ({measure.unit})' if measure.unit else ''}"
-
-
-def _cell(row: PairResults, found: Significance | None, metric: str) -> _Cell:
-    """The metric of a pair, or else its objective, with its deviation over runs and its mark."""
-    if not row.results:
-        return _Cell(_FAILED)
-    measure = row.results[0].measure
-    name = metric or measure.metrics[0]
-    statistic = mean_and_std(row.results).get(name)
-    text = _metric(row, name) if metric else measure.show(row.objective)
-    if len(row.results) > 1 and statistic is not None:
-        text += f" ± {measure.show(statistic[1])}"
-    mark = found.marks.get(row.method, UNKNOWN) if found is not None and found.differences else UNKNOWN
-    return _Cell(text + (PARTLY if row.failure else ""), mark)
 
 
 def _metric(row: PairResults, name: str) -> str:

@@ -1,6 +1,7 @@
 """The content of a run's folder: its options, and the last checkpoint between two phases."""
 
 import os
+import shlex
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from redwood.settings.signature import Signature
 
 # The file of an exported folder that holds the content of the last checkpoint between two phases.
 EXPORTED = "model.safetensors"
+_MOST_NAMED = 8  # folders in a message
 
 
 class SavedRun(NamedTuple):
@@ -67,7 +69,7 @@ def read_run(folder: str | os.PathLike[str], phase: int | None = None) -> SavedR
     """
     path = Path(folder)
     if not (path / "config.yaml").is_file():
-        raise RedwoodError(f"There is no run in the folder {path} (no config.yaml); name the folder of a run.")
+        raise RedwoodError(_without_run(path))
     config = load_config(path / "config.yaml", of_run=True)
     if (path / EXPORTED).is_file() and phase is None:
         state = read_state(path / EXPORTED)
@@ -80,3 +82,13 @@ def read_run(folder: str | os.PathLike[str], phase: int | None = None) -> SavedR
     if not saved.phases_learned:
         raise RedwoodError(f"The run in {path} has learned no phase yet; finish it by resume {path} first.")
     return saved
+
+
+def _without_run(path: Path) -> str:
+    """Why there is no run in a folder; of a comparison or a sweep, with the folders of its runs."""
+    inside = [file.parent for pattern in ("*", "best/*") for file in sorted(path.glob(f"{pattern}/config.yaml"))]
+    if not inside:
+        return f"There is no run in the folder {path} (no config.yaml); name the folder of a run."
+    named = " or ".join(shlex.quote(str(folder)) for folder in inside[:_MOST_NAMED])
+    more = f", or one of {len(inside) - _MOST_NAMED} more" if len(inside) > _MOST_NAMED else ""
+    return f"The folder {path} holds several runs, which redwood.Comparison.load reads; name one: {named}{more}."

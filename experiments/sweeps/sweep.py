@@ -26,6 +26,7 @@ from redwood.experiments.launchers.monitor import make_monitor
 from redwood.experiments.launchers.plan import ComparisonPlan, is_comparison, lasting
 from redwood.experiments.launchers.resources import find_resources, resources_needed
 from redwood.experiments.report.page import REPORT, write_report
+from redwood.experiments.report.wanted_table import read_table
 from redwood.experiments.runs.runner import (
     InterruptedRun,
     TerminatedRun,
@@ -98,7 +99,7 @@ def start_sweep(
         wanted: The sweep.
         console: Where to print.
         how: Where the runs take place, and how many at once.
-        table: In which format the table of the best configuration is printed and written, too; see `compare`.
+        table: Which table of the best configuration is printed and written, too; see `compare`.
 
     Returns:
         Whether the best configuration was found, and all its runs succeeded.
@@ -113,6 +114,7 @@ def start_sweep(
         raise UsageError("sweep runs in one process, which starts the workers; leave torchrun or srun out.")
     require_optuna()
     plan, options = _plan(pair, arguments, wanted, how)
+    read_table(table, [options])
     refuse_one_id(options.run)
     refuse_used(plan.folder)
     with locked(plan.folder):
@@ -144,6 +146,7 @@ def resume_sweep(
     plan.arguments += changes
     options = tuned(plan.pair, plan.arguments)
     refuse_one_id(options.run)
+    read_table(table, [options])
     with locked(folder):
         return _Sweep(plan, options, console, how, table).carry_out()
 

@@ -49,13 +49,14 @@ def predict(
         RedwoodError: If an option is wrong, or the run or the samples cannot be used.
     """
     refuse_foreign(Path(out), *_OWN)
+    earlier = " in the place of an earlier table" if Path(out).exists() else ""
     model = load(folder, device=accelerator, trust=trust)
     if model.setting.assumptions.rewards:
         raise NotApplicableError(f"The run in {folder} trained an agent; use redwood.load(folder).act(observation).")
     samples = read_samples(model, dataset, Path(data_dir), split)
     ids = samples.task_id if task_id is None and model.takes_task_ids else task_id
     quality = predict_to_file(model, samples, Path(out), ids, all_scores=scores)
-    print(printable(f"{len(samples.x)} predictions in {out}{quality}"))
+    print(printable(f"{len(samples.x)} predictions in {Path(out).resolve()}{earlier}{quality}"))
 
 
 def predict_to_file(

@@ -204,7 +204,8 @@ def _download(key: str, data_dir: Path, needed: str, fetch: Callable[[Path], obj
     except Exception as error:
         raise DataError(
             f"Data set {key} is not (or not intact) in {data_dir} and could not be downloaded ({reason(error)}): put "
-            f"{needed} there, or name the folder that holds them with --data_dir."
+            f"{needed} there, name the folder that holds them with --data_dir, or take --dataset digits or prototypes, "
+            "which need no download."
         ) from error
 
 

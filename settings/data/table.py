@@ -29,6 +29,16 @@ DATASETS |= {
     f"tiered_imagenet:{part}": f"redwood.settings.data.folders:tiered_imagenet_{part}"
     for part in ("train", "val", "test")
 }
+# Data sets that are generated or come with a library: they need no file and no network.
+WITHOUT_FILES = [
+    "digits",
+    "prototypes",
+    "prototypes_20",
+    "multi_label",
+    *(k for k in DATASETS if k.startswith("drift_")),
+]
+# Data sets that are downloaded when they are first used. The files of all others have to be put into a folder.
+DOWNLOADED = ["mnist", "fashion_mnist", "kmnist", "emnist", "cifar10", "cifar100", "svhn", "dtd"]
 # Data sets whose images lie in files, and may be resized when they are read.
 OF_IMAGE_FILES = {"tiny_imagenet", "omniglot", "core50", "dtd", "coco", "nus_wide", "image_folder"} | {
     key for key in DATASETS if key.startswith("tiered_imagenet:")

@@ -81,6 +81,12 @@ class ReturnResults(Results):
         further = {} if self.evaluations is None else self._success_metrics() | self._curve_metrics()
         return super().metrics | {"normalised_return": self._normalised_return()} | further
 
+    @classmethod
+    @override
+    def metric_names(cls) -> tuple[str, ...]:
+        success = ("average_success", "success_forgetting", "success_forward_transfer", "success_over_time")
+        return (*cls.measure.metrics, *success, "return_over_time", "isolated_forgetting", "zero_shot_transfer")
+
     @override
     def why_undefined(self, name: str) -> str:
         if name not in ("normalised_return", "forward_transfer", "success_forward_transfer"):

@@ -232,9 +232,15 @@ class Results(Shown):
             | ({"lca": learning_curve_area(self.learning_curves)} if self.learning_curves else {})
         )
 
+    @classmethod
+    def metric_names(cls) -> tuple[str, ...]:
+        """The names that `metrics` may have; they are known before a run. A class with further metrics overrides it."""
+        key = cls.measure.key
+        return (*cls.measure.metrics, f"validation_{key}", f"average_validation_{key}", "lca")
+
     def prefers_low(self, metric: str) -> bool:
         """True if less of a metric is better: of errors, and of forgetting. A class with other metrics overrides it."""
-        return metric.startswith("forgetting") or (self.lower_is_better and self.measure.key in metric)
+        return "forgetting" in metric or (self.lower_is_better and self.measure.key in metric)
 
     @property
     def steps_per_phase(self) -> int | None:

@@ -409,7 +409,8 @@ class TestClassOrders:
 
     def test_a_table_of_one_metric(self, folder, capsys):
         assert main(["resume", str(folder), "--table", "markdown:forgetting"]) == 0
-        assert (folder / "comparison.md").read_text().startswith("Forgetting (%) under class_incremental:\n\n")
+        written = (folder / "comparison-forgetting.md").read_text()
+        assert written.startswith("Forgetting (%) under class_incremental:\n\n")
         assert main(["resume", str(folder), "--table", "markdown:forgeting"]) == 2
         assert_one_sentence(capsys.readouterr().err)
 
@@ -425,6 +426,8 @@ class TestClassOrders:
             (["--class_order_seed", "-1"], "--class_order_seed -1 has to be at least 0"),
             (["--table", "latex"], "--table latex is for several runs"),
             (["--seeds", "2", "--table", "html"], "invalid choice: 'html'"),
+            (["--seeds", "2", "--table", "latex:forgeting"], "did you mean forgetting?"),
+            (["--seeds", "2", "--table", "latex:forgetting,"], "invalid choice: 'latex:forgetting,'"),
         ],
     )
     def test_bad_input(self, options, sentence, capsys, tmp_path):

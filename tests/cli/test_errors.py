@@ -62,7 +62,7 @@ def bad_files(tmp_path_factory):
     np.savez(folder / "good.npz", x=x, y=y)
     whole = (folder / "good.npz").read_bytes()
     (folder / "truncated.npz").write_bytes(whole[: len(whole) // 2])
-    np.savez(folder / "gaps.npz", x=x, y=2 * y)
+    np.savez(folder / "below.npz", x=x, y=y - 1)
     np.savez(folder / "nan.npz", x=np.where(np.arange(60)[:, None] == 7, np.nan, x).astype(np.float32), y=y)
     np.savez(folder / "text.npz", x=np.array(["a", "b", "c"])[y][:, None], y=y)
     for name, source in BROKEN_METHODS.items():
@@ -173,7 +173,7 @@ CASES = {
     "unknown data set": ([*PAIR, "--dataset", "digts"], "Did you mean digits?"),
     "truncated file": ([*PAIR, "--dataset", "truncated.npz"], "truncated.npz cannot be read"),
     "no file": ([*PAIR, "--dataset", "nowhere.npz"], "nowhere.npz does not exist"),
-    "labels with gaps": ([*PAIR, "--dataset", "gaps.npz"], "labels must be 0..K-1"),
+    "labels below 0": ([*PAIR, "--dataset", "below.npz"], "labels must be 0..K-1"),
     "text samples": ([*PAIR, "--dataset", "text.npz"], "not numbers"),
     "NaN": ([*PAIR, "--dataset", "nan.npz"], "NaN"),
     "too many tasks": ([*PAIR, "--dataset", "good.npz", "--nb_tasks", "4"], "--nb_tasks 4 is more than the 3 classes"),
@@ -293,7 +293,7 @@ def test_nobody_reads_on():
 def test_from_a_shell(bad_files, tmp_path):
     """In a process of its own: nothing that a library prints, and the exit code."""
     log = tmp_path / "log.txt"
-    process = start_copy(*PAIR, "--dataset", "gaps.npz", "--run_dir", "new", output=log, cwd=bad_files)
+    process = start_copy(*PAIR, "--dataset", "below.npz", "--run_dir", "new", output=log, cwd=bad_files)
     process.join(120)
     assert process.exitcode == 2
     assert_one_sentence(log.read_text())

@@ -20,6 +20,7 @@ from redwood.methods import METHODS, get_method
 from redwood.methods.lightning import LightningMethod
 from redwood.settings import SETTINGS, get_setting
 from redwood.settings.base import why_not_applicable
+from redwood.settings.data.table import DATASETS
 from redwood.settings.supervised import SupervisedSetting
 from tests.cli.command import environment
 
@@ -243,6 +244,19 @@ def test_general_help_names_everything(capsys):
 
 
 @pytest.mark.parametrize(
+    ("given", "says", "option"),
+    [
+        (["--setting", "incremental_rl"], "Add --method to --setting incremental_rl; these apply: random, ", "env"),
+        (["--method", "rehearsal"], "Add --setting to --method rehearsal; it applies under these: continual, ", "lr"),
+    ],
+)
+def test_a_setting_or_a_method_alone(capsys, given, says, option):
+    for text in (printed(capsys, *given, "--help"), printed(capsys, "--help", *given)):
+        assert text.startswith(says) and "As an example, the options of --setting " in text
+        assert option in shown_options(text[text.index("usage:") :])
+
+
+@pytest.mark.parametrize(
     ("arguments", "status", "printed"),
     [
         (["list"], 0, "task_incremental"),
@@ -275,6 +289,26 @@ class TestList:
         record = json.loads(printed(capsys, "list", name, "--json"))
         assert record["assumptions"][-1] == "noisy_labels" and record["parents"] == ["class_incremental"]
         assert main(["list", "nosuch"]) == 2 and main(["list", "osaka", "--presets"]) == 2
+
+    def test_one_method_as_other_libraries_call_it(self, capsys):
+        text = " ".join(printed(capsys, "list", "er").split())
+        assert text.startswith("rehearsal experience replay: trains") and "others of replay async_rehearsal, " in text
+        assert "applies under continual, " in text and text.endswith("--method rehearsal --help")
+        record = json.loads(printed(capsys, "list", "ppo", "--json"))
+        assert record["settings"][0] == "continual_rl" and record["family"] == "agents"
+
+    def test_names_of_other_kinds(self, capsys):
+        assert printed(capsys, "list", "class-il").startswith("class_incremental\n")
+        assert json.loads(printed(capsys, "list", "Replay", "--json"))["replay"].keys() >= {"rehearsal", "der"}
+        assert main(["list", "gem"]) == main(["list", "clas_incremental"]) == 2
+        told = capsys.readouterr().err
+        assert "the nearest is --method agem" in told and "did you mean class_incremental?" in told
+
+    def test_data_sets(self, capsys):
+        text = " ".join(printed(capsys, "list", "--datasets").split())
+        assert "need no download: digits, prototypes, " in text and "are downloaded when first used: mnist, " in text
+        groups = json.loads(printed(capsys, "list", "--datasets", "--json"))
+        assert sorted(chain(*groups.values())) == sorted(DATASETS)
 
     def test_methods_by_family(self, capsys):
         text = printed(capsys, "list", "--methods")

@@ -125,6 +125,20 @@ class TestCompare:
         assert compared.results[1].options["buffer_size"] == 20
         assert {"comparison.csv", "comparison.yaml", "report.html", "comparison.svg"} <= set(os.listdir("out"))
 
+    def test_a_folder_is_read_again(self, elsewhere):
+        methods = ["finetune", Failing, "random", "joint"]
+        compared = redwood.compare("class_incremental", methods, seeds=2, jobs=1, run_dir="out", **SMALL)
+        read = redwood.Comparison.load("out")
+        assert [(p.label, p.failure, p.ran_under) for p in read.pairs] == [
+            (p.label, p.failure, p.ran_under) for p in compared.pairs
+        ]
+        assert read.to_frame().equals(compared.to_frame()) and not read.complete and read.folder == Path("out")
+        assert read.plot().axes
+        with pytest.raises(redwood.RedwoodError, match=r"which redwood\.Comparison\.load reads; name one"):
+            redwood.load("out")
+        with pytest.raises(redwood.RedwoodError, match="There is no comparison in"):
+            redwood.Comparison.load(elsewhere)
+
     def test_one_pair_is_a_comparison_too(self, elsewhere):
         compared = redwood.compare("class_incremental", "random", jobs=1, **SMALL)
         assert compared.folder is None and len(compared.results) == 1

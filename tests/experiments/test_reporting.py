@@ -86,6 +86,29 @@ def test_where_the_page_goes(tmp_path, monkeypatch):
     report([first, second], None, QUIET)  # a report may be written again
 
 
+def test_tables_and_figures_lie_beside_the_page(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    first = made_comparison(tmp_path / "one", ["s"], ["a", "b"], 2)
+    second = made_comparison(tmp_path / "two", ["s"], ["c"], 2)
+    report([first], None, Console(), table="latex:forgetting,backward_transfer", figures="pdf")
+    text = (first / "comparison-forgetting-backward_transfer.tex").read_text()
+    assert text in capsys.readouterr().out and "a & " in text and "c & " not in text
+    assert (first / "comparison.pdf").read_bytes().startswith(b"%PDF")
+    report([first, second], Path("paper/all.html"), QUIET, table="markdown", figures="svg")
+    assert "| c | " in Path("paper/comparison.md").read_text() and Path("paper/comparison.svg").is_file()
+    report([first, second], Path("paper/all.html"), QUIET, table="markdown")  # beside a page they may be replaced
+    Path("comparison.md").write_text("years of work")
+    with pytest.raises(RedwoodError, match=r"comparison\.md may not be of this command"):
+        report([first, second], None, QUIET, table="markdown")
+    assert not Path("report.html").exists()
+
+
+def test_figures_of_one_run(tmp_path):
+    folder = made_run(tmp_path / "run", made_results())
+    report([folder], None, QUIET, figures="pdf")
+    assert {path.name for path in folder.glob("*.pdf")} >= {"accuracy_matrix.pdf", "accuracy_curve.pdf"}
+
+
 def test_other_files_are_kept(tmp_path):
     folder = made_run(tmp_path / "run", made_results())
     (tmp_path / "thesis.html").write_text("<p>years of work")

@@ -2,7 +2,6 @@ import re
 
 import pytest
 
-from redwood.core.errors import InvalidOptionError
 from redwood.engine.pair_results import PairResults
 from redwood.experiments.report.paper_tables import TABLES, latex, markdown
 from redwood.settings.scores.results import RegressionResults, Results
@@ -60,7 +59,7 @@ def test_a_column_for_each_setting():
 def test_advice_to_the_author_is_not_in_the_caption():
     lines = latex([row("a", [0.5]), row("b", [0.4])]).splitlines()
     (caption,) = [line for line in lines if line.startswith("\\caption")]
-    assert caption.endswith("Bold: best.}") and "seed" not in caption
+    assert caption.endswith("Bold: best mean, as rounded.}") and "seed" not in caption
     assert "% 1 seed cannot tell methods apart; use at least 6" in lines
 
 
@@ -71,17 +70,28 @@ def test_errors_are_best_where_least():
 
 def test_one_metric_alone():
     rows = [*ROWS[1:], row("worse", [0.25], "t"), PairResults("t", "b", failure="no")]
-    lines = markdown(rows, "forgetting").splitlines()
+    lines = markdown(rows, ["forgetting"]).splitlines()
     assert lines[:3:2] == ["Forgetting (%) under each setting:", "| method | class_incremental | t |"]
     assert "| worse | 62.0 ± 5.5 | 65.0 |" in lines and "| b | -- | failed |" in lines
     assert "| c\\|d | **36.1 ± 2.7** | -- |" in lines, "the least forgetting is the best"
-    assert "worse & 62.0 $\\pm$ 5.5 & 65.0 \\\\" in latex(rows, "forgetting").splitlines()
-    with pytest.raises(InvalidOptionError, match="no metric 'lost' of these runs; choose from average_accuracy,"):
-        markdown(rows, "lost")
+    assert "worse & 62.0 $\\pm$ 5.5 & 65.0 \\\\" in latex(rows, ["forgetting"]).splitlines()
+
+
+def test_several_metrics_are_columns_under_one_setting_and_tables_under_several():
+    lines = markdown(ROWS, ["average_accuracy", "forgetting"]).splitlines()
+    assert "| method | Average accuracy (%) | Forgetting (%) |" in lines
+    assert "| a_b | **54.0 ± 2.7** | **36.0 ± 2.7** |" in lines and "| worse | 28.0 ± 5.5 | 62.0 ± 5.5 |" in lines
+    text = latex([row("a", [0.5], "s"), row("a", [0.4], "t")], ["average_accuracy", "forgetting"])
+    assert text.count("\\begin{table}") == 2 and text.count("method & s & t") == 2
+
+
+def test_means_that_print_alike_are_marked_alike():
+    text = markdown([row("a", [0.50004]), row("b", [0.5]), row("c", [0.498])])
+    assert "| a | **50.0** |" in text and "| b | **50.0** |" in text and "| c | 49.8 |" in text
 
 
 def test_one_metric_under_one_setting_has_its_interval_and_what_cannot_be_told_from_the_best():
-    lines = markdown(ROWS, "backward_transfer").splitlines()
+    lines = markdown(ROWS, ["backward_transfer"]).splitlines()
     assert "| method | Backward transfer (%) | 95 % interval |" in lines
     assert "| a_b | **-36.0 ± 2.7** | -38.1 to -33.9 |" in lines
     assert any(line.startswith("| c\\|d | *-36.1 ± 2.7* |") for line in lines)
@@ -94,4 +104,4 @@ def test_some_seeds_failed():
 
 @pytest.mark.parametrize("kind", TABLES)
 def test_nothing_succeeded(kind):
-    assert "No run has results" in TABLES[kind].make([PairResults("s", "a", failure="no")])
+    assert "No run has results" in TABLES[kind].make([PairResults("s", "a", failure="no")], [])

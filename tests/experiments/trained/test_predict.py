@@ -14,6 +14,7 @@ from redwood.cli import main
 from redwood.methods.baselines import Finetune, Random
 from redwood.settings.data.dataset import Dataset
 from tests.cli.command import assert_one_sentence
+from tests.experiments.report.made import made_results, made_run
 from tests.experiments.trained.answers import SAMPLES
 from tests.label_sets import few_label_sets
 from tests.regression import line
@@ -76,6 +77,13 @@ class TestFiles:
         best = scores.softmax(1).max(1).values.tolist()
         assert [float(row["probability"]) for row in rows] == pytest.approx(best, rel=1e-5)
         assert capsys.readouterr().out == f"200 predictions in {tmp_path / 'out.csv'}\n"
+
+    def test_the_whole_path_is_told_and_that_a_table_is_replaced(self, finished, tmp_path, capsys, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        command = ["predict", str(finished[0]), "--dataset", str(saved(tmp_path / "new.npz", x=SAMPLES[:3]))]
+        for told in ("", " in the place of an earlier table"):
+            assert main([*command, "--accelerator", "cpu"]) == 0
+            assert capsys.readouterr().out == f"3 predictions in {tmp_path / 'predictions.csv'}{told}\n"
 
     def test_labels_give_an_accuracy(self, finished, tmp_path, capsys):
         run, scores = finished
@@ -346,3 +354,13 @@ class TestRefusals:
             said = capsys.readouterr().err
             assert_one_sentence(said)
             assert sentence in said
+
+    @pytest.mark.parametrize("inside", ["", "best"])
+    def test_of_several_runs_each_is_named(self, tmp_path, capsys, inside):
+        for name in ("one", "the other"):
+            made_run(tmp_path / inside / name, made_results())
+        for command in ("predict", "extend"):
+            assert main([command, str(tmp_path), "--dataset", "digits"]) == 2
+            said = capsys.readouterr().err
+            assert_one_sentence(said)
+            assert f"name one: {tmp_path / inside / 'one'} or '{tmp_path / inside / 'the other'}'." in said

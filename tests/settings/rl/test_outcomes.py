@@ -80,6 +80,8 @@ class TestSuccess:
         assert results.evaluations.successes[-1] == [[int(share)] * 4, [1] * 4]
         assert results.metrics["average_success"] == (share + 1) / 2
         assert results.metrics["success_forgetting"] == 0
+        assert results.prefers_low("success_forgetting") and not results.prefers_low("average_success")
+        assert results.metrics.keys() <= {*results.metric_names()}
 
     def test_the_rate_of_some_tasks_alone_is_no_metric(self):
         env = [reporting("success", [1]), OtherClock]
@@ -146,6 +148,7 @@ class TestCurves:
 
     def test_metrics(self, curved):
         results = curved[0]
+        assert results.metrics.keys() <= {*results.metric_names()}
         assert results.metrics["return_over_time"] == pytest.approx(np.mean(results.return_matrix))
         # The recorder always takes the same action, so nothing is lost and nothing is gained.
         assert results.metrics["isolated_forgetting"] == results.metrics["zero_shot_transfer"] == 0

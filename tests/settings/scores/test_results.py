@@ -323,3 +323,9 @@ class TestTasksThatComeBack:
 
     def test_without_repeats_the_file_says_nothing_of_it(self):
         assert "phase_tasks" not in full().to_dict()
+
+
+def test_the_names_of_all_metrics_are_known_before_a_run():
+    rows = [[0.5], [0.5, 0.6], [0.5, 0.6, 0.7]]
+    found = make(validation_matrix=rows, learning_curves=[[0.1, 0.2]] * 3)
+    assert found.metrics.keys() == {*Results.metric_names()}
