@@ -418,7 +418,7 @@ class TestCommandLine:
         copied = Path(shutil.copytree(parent, tmp_path / "copy"))
         (copied / "results.json").unlink()
         assert main(["extend", str(copied), "--dataset", "digits"]) == 2
-        says(capsys, "is not over; finish it by resume")
+        says(capsys, "is not over; finish it by python cli.py resume")
 
     def test_environments(self, tmp_path, capsys):
         arguments = ["--setting", "incremental_rl", "--method", "random", "--nb_tasks", "2", "--steps_per_task", "20"]
