@@ -40,7 +40,7 @@ def extended_options(
     arguments: Sequence[str],
     *,
     trusted: bool,
-    dataset: Dataset | None = None,
+    dataset: Dataset | tuple[Any, ...] | None = None,
     given: Mapping[str, object] | None = None,
     classes: FromPython = NOTHING,
 ) -> Options:

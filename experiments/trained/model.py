@@ -196,12 +196,16 @@ class TrainedModel:
         return action.item() if isinstance(self.setting.action_space, Discrete) else action
 
     def learn(
-        self, dataset: Dataset | str, *, run_dir: str | os.PathLike[str] | None = None, **options: Any
+        self,
+        dataset: Dataset | tuple[Any, ...] | str,
+        *,
+        run_dir: str | os.PathLike[str] | None = None,
+        **options: Any,
     ) -> Results:
         """Learn further data, new classes included, in a new run; then this model has the state of that run.
 
         Args:
-            dataset: The data, or its name.
+            dataset: The data, as `redwood.run` takes it: its name, a `Dataset`, or arrays `(x, y)`.
             run_dir: Folder of the new run (default: one under `runs/`, named by the time).
             **options: Options that differ from those of the run, such as `nb_tasks`, `passes` or `lr`.
 
