@@ -53,6 +53,21 @@ _LAZY = {
 }
 
 
+class _UnknownName(AttributeError):
+    """The package has no such name. Its text is made when it is read: `from redwood import engine` asks here, too."""
+
+    def __str__(self) -> str:
+        from redwood.core.peer_words import in_python, plain
+
+        text = f"module {__name__!r} has no attribute {self.name!r}"
+        for part in ("methods", "settings"):
+            for known in import_module(f"redwood.{part}").__all__:
+                if plain(self.name) in (plain(known), plain(known.removesuffix("Setting"))):
+                    return f"{text}; write redwood.{part}.{known}"
+        told = in_python(self.name)
+        return f"{text}; {told}" if told else text
+
+
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
@@ -60,7 +75,7 @@ if not TYPE_CHECKING:
             return getattr(import_module(_LAZY[name]), name)
         if name in __all__:
             return import_module(f"redwood.{name}")
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        raise _UnknownName(name=name)
 
 
 def __dir__() -> list[str]:
