@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
-from redwood.core.calls import resume_call
+from redwood.core.calls import in_python, resume_call
 from redwood.core.errors import DataError, ElsewhereError, NotApplicableError, RedwoodError
 from redwood.core.files import read_json, write_json
 from redwood.core.printable import printable
@@ -234,7 +234,8 @@ def outcome_of_error(job: Job, error: Exception | SystemExit) -> Failure | Elsew
     if isinstance(error, ElsewhereError):
         return Elsewhere(str(error))
     if isinstance(error, RedwoodError):
-        print(printable(f"error: {error}"), file=sys.stderr)
+        if not in_python():  # there, the monitor tells it
+            print(printable(f"error: {error}"), file=sys.stderr)
         failure = Failure(str(error), unforeseen=False, applies=not isinstance(error, NotApplicableError))
     else:
         details = "".join(traceback.format_exception(error))

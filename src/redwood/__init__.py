@@ -59,12 +59,13 @@ class _UnknownName(AttributeError):
     def __str__(self) -> str:
         from redwood.core.peer_words import in_python, plain
 
-        text = f"module {__name__!r} has no attribute {self.name!r}"
+        name = str(self.name)
+        text = f"module {__name__!r} has no attribute {name!r}"
         for part in ("methods", "settings"):
             for known in import_module(f"redwood.{part}").__all__:
-                if plain(self.name) in (plain(known), plain(known.removesuffix("Setting"))):
+                if plain(name) in (plain(known), plain(known.removesuffix("Setting"))):
                     return f"{text}; write redwood.{part}.{known}"
-        told = in_python(self.name)
+        told = in_python(name)
         return f"{text}; {told}" if told else text
 
 
