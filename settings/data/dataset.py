@@ -211,9 +211,9 @@ class Dataset:
 
         Args:
             x: Training samples (N, ...); integer samples keep their dtype, floats become float32.
-            y: Training labels (N,), integers or texts; or label sets (N, L), bool; or targets (N,) or (N, d) of regression,
-                floats. Texts are numbered in their order, and name the classes. Labels with gaps, such as 6..9, become
-                0..K-1, and the names of their classes.
+            y: Training labels (N,), integers or texts; or label sets (N, L), bool; or targets (N,) or (N, d) of
+                regression, floats. Texts are numbered in their order, and name the classes. Labels with gaps, such as
+                6..9, become 0..K-1, and the names of their classes.
             x_test: Test samples (M, ...).
             y_test: Test labels (M,), label sets (M, L), or targets (M,) or (M, d).
             t: Task of each training sample (N,), integers 0..T-1; None lets the setting cut the tasks.
