@@ -7,14 +7,16 @@ import contextlib
 import os
 import sys
 import warnings
+from pathlib import Path
 
+from redwood.core.calls import from_command_line, resume_call
 from redwood.core.errors import RedwoodError, lack_of_room, told_of_exit
 from redwood.core.imports import only
 from redwood.core.late_torchmetrics import defer_torchmetrics
 from redwood.core.printable import printable
 from redwood.engine.signals import INTERRUPTED, Stopped, stop_signals
 from redwood.experiments import commands
-from redwood.experiments.command_line.arguments import Answered, UsageError, refuse_repeated
+from redwood.experiments.command_line.arguments import Answered, UsageError, invocation, refuse_repeated
 
 FAILED = 1
 USAGE_ERROR = 2
@@ -30,13 +32,8 @@ def main(argv: list[str] | None = None) -> int:
     usual = warnings.formatwarning
     warnings.formatwarning = lambda message, *where, **more: printable(f"warning: {message}\n")
     try:
-        with stop_signals(interrupts=True):
-            given = sys.argv[1:] if argv is None else argv
-            with only(None if "--trust" in given else given):
-                return _answer(given)
-    except KeyboardInterrupt as interrupt:
-        _print_stop("interrupted", *interrupt.args)
-        return INTERRUPTED
+        with from_command_line(invocation()):
+            return _listening(sys.argv[1:] if argv is None else argv)
     finally:
         warnings.formatwarning = usual
 
@@ -46,6 +43,16 @@ def _replace_closed_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  # open as long as the process
+
+
+def _listening(argv: list[str]) -> int:
+    """Run the command until it ends or a signal ends it."""
+    try:
+        with stop_signals(interrupts=True), only(None if "--trust" in argv else argv):
+            return _answer(argv)
+    except KeyboardInterrupt as interrupt:
+        _print_stop("interrupted", *interrupt.args)
+        return INTERRUPTED
 
 
 def _answer(argv: list[str]) -> int:
@@ -86,10 +93,10 @@ def _refuse_deleted_folder() -> None:
         raise UsageError("The current folder has been deleted; change to another one.") from None
 
 
-def _print_stop(what: str, *folder: object) -> None:
+def _print_stop(what: str, *folder: str | Path) -> None:
     """Print that a signal has ended the run, and how to go on if there is a folder to go on with."""
     with contextlib.suppress(OSError):  # after SIGHUP there is no terminal
-        advice = "".join(f"; go on with resume {path}" for path in folder)
+        advice = "".join(f"; go on with {resume_call(path)}" for path in folder)
         print(printable(f"{what}{advice}"), file=sys.stderr)
 
 

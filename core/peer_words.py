@@ -151,6 +151,17 @@ TABLE: Mapping[str, Mapping[str, Word]] = {
 }
 
 
+# What users of Python look for among the names of the package, and the call of redwood for it.
+CALLS: Mapping[str, str] = {
+    "train fit main": "redwood.run(setting, method)",
+    "eval evaluate test predict": "redwood.load(folder).predict(x)",
+    "continue restart": "redwood.resume(folder)",
+    "extend": "redwood.load(folder).learn(data)",
+    "benchmark experiment": "redwood.compare(settings, methods)",
+    "info list": "help(redwood.settings) and redwood.methods.method_names()",
+}
+
+
 def plain(name: str) -> str:
     """A name without capitals, hyphens and underscores, for comparisons."""
     return re.sub(r"[-_]", "", name.lower())
@@ -195,6 +206,24 @@ def answer(kind: str, word: str, known: Iterable[str] | None = None, whose: str 
             return None  # an option of other pairs
         return f"{given} is {found.ours} in redwood, which {whose} does not have; leave it out."
     return f"{given} is {found.ours} in redwood; write that."
+
+
+def in_python(word: str) -> str | None:
+    """What a word of another library is in Python, as part of a sentence; None if no such word is known."""
+    calls = {plain(name): call for names, call in CALLS.items() for name in names.split()}
+    if plain(word) in calls:
+        return f"in redwood it is {calls[plain(word)]}"
+    kinds = ("method", "setting", "data set")
+    found = next((_INDEX[kind][plain(word)] for kind in kinds if plain(word) in _INDEX[kind]), None)
+    if found is None:
+        return None
+    keywords = " ".join(
+        f", {part[2:]}=" if part.startswith("--") else part if part.isdecimal() else f'"{part}"'
+        for part in found.ours.split()
+    )
+    keywords = keywords.replace("= ", "=").replace(" ,", ",").removeprefix(", ")
+    told = found.note.format(keywords) if found.note else f"in redwood it is {keywords}"
+    return f"{told}; give it to redwood.run" if keywords else told
 
 
 def _data_as_setting(word: str) -> Word | None:

@@ -81,13 +81,25 @@ def load_users_object(kind: str, reference: str, suits: Callable[[object], bool]
     """
     if reference.endswith(".py"):
         _refuse_bare_file(kind, reference, suits)
-    location, _, attribute = reference.rpartition(":")
-    if location == "__main__" or "<locals>" in attribute:
+    if is_lost(reference):
+        classes = f", or give the class, as in redwood.load(DIR, {kind}=Mine)" if kind in ("setting", "method") else ""
         raise RedwoodError(
             f"The {kind} {reference} was defined in a script or in a function, where it cannot be found again; "
-            "put it into a module or a file of its own, and name it as file.py:Name."
+            f"put it into a module or a file of its own, and name it as file.py:Name{classes}."
         )
+    location = reference.rpartition(":")[0]
     return _attribute(kind, reference, load_users_module(kind, location, reference), suits)
+
+
+def is_lost(reference: str) -> bool:
+    """True if a reference is that of an object of a script, a notebook or a function, which no other process finds."""
+    location, _, attribute = reference.rpartition(":")
+    return location == "__main__" or "<locals>" in attribute
+
+
+def class_in(reference: str) -> str:
+    """The name of the class in `module:Outer.Class`; empty for a key."""
+    return reference.rpartition(":")[2].rpartition(".")[2] if ":" in reference else ""
 
 
 def _attribute(kind: str, reference: str, module: ModuleType, suits: Callable[[object], bool]) -> object:

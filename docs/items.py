@@ -22,8 +22,8 @@ Pages = dict[str, str]  # the text of each page, by its path inside the site
 # What users import beside settings and methods, by page.
 API = {
     "runs": (
-        *("experiments.from_python.run", "experiments.from_python.compare", "engine.pair_results.PairResults"),
-        "experiments.comparisons.comparison.Comparison",
+        *("experiments.from_python.run", "experiments.from_python.compare", "experiments.from_python.resume"),
+        *("engine.pair_results.PairResults", "experiments.comparisons.comparison.Comparison"),
     ),
     "settings": (
         *("settings.Setting", "settings.Assumptions", "settings.Phase", "settings.Batch", "settings.Dataset"),

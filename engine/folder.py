@@ -6,6 +6,7 @@ from pathlib import Path
 
 import yaml
 
+from redwood.core.calls import resume_call
 from redwood.core.errors import ElsewhereError, RedwoodError
 from redwood.core.files import link_or_copy, read_text, refuse_folders, remove_temporaries, write_atomically
 from redwood.core.state import State
@@ -103,7 +104,7 @@ class RunFolder:
         if not self.path.is_dir() or not _is_unused(self.path):
             raise RedwoodError(
                 f"--run_dir {self.path} exists and is not empty; choose another folder, "
-                f"or go on with that run by resume {self.path}."
+                f"or go on with that run by {resume_call(self.path)}."
             )
 
     def create(self, config: State) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from redwood.core.calls import resume_call
 from redwood.core.errors import ElsewhereError, RedwoodError
 
 LOCK_FILE = ".lock"
@@ -48,7 +49,7 @@ class FolderLock:
             if patience_s is not None and time.monotonic() - started >= patience_s:
                 raise ElsewhereError(
                     f"Another process is writing to {folder}; wait until it ends, or end it, "
-                    f"and go on with resume {folder}."
+                    f"and go on with {resume_call(folder)}."
                 )
             time.sleep(_POLL_S if patience_s is None else min(_POLL_S, patience_s / 10))
 

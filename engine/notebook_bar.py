@@ -27,3 +27,8 @@ class NotebookBar:
         content = {"text/html": f"<div>{bar} {escape(printable(text))}</div>", "text/plain": printable(text)}
         (self._handle.display if self._next is None else self._handle.update)(content, raw=True)
         self._next = now + _PAUSE_S
+
+    def clear(self) -> None:
+        """Take the bar away, if it is there."""
+        if self._next is not None:
+            self._handle.update({"text/html": "", "text/plain": ""}, raw=True)

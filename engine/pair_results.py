@@ -9,7 +9,7 @@ from typing_extensions import override
 from redwood.engine.names import short_names
 from redwood.settings.scores.metrics import transfer_to_last
 from redwood.settings.scores.pareto import dominated_by, hypervolume_of_methods, loss_of
-from redwood.settings.scores.results import Results
+from redwood.settings.scores.results import Results, mean_and_std
 from redwood.settings.scores.shown import Shown
 
 INDEPENDENT = "independent"  # the method that learns each task from nothing, which transfer to the last task refers to
@@ -58,6 +58,12 @@ class PairResults(Shown):
     def objective(self) -> float:
         """The mean objective of the runs; there has to be one."""
         return sum(run.objective for run in self.results) / len(self.results)
+
+    @property
+    def metrics(self) -> dict[str, float | None]:
+        """The mean of each metric over the runs, by the names of `Results.metrics`; None if a run lacks the metric."""
+        means = mean_and_std(self.results) if self.results else {}
+        return {name: value and value[0] for name, value in means.items()}
 
     @property
     def tuning(self) -> dict[str, float] | None:

@@ -164,11 +164,14 @@ class BarReporter(LineReporter):
 
 
 class NotebookReporter(LineReporter):
-    """Shows a bar over all phases in a notebook, with the last line beside it."""
+    """Shows a bar over all phases in a notebook while they last, with the last line beside it."""
 
     def __init__(self, num_phases: int, measure: Measure = ACCURACY) -> None:
         super().__init__(num_phases, measure)
         self._bar, self._line = NotebookBar(), ""
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.clear()
 
     @override
     def phase_started(self, index: int, steps: int) -> None:

@@ -166,7 +166,8 @@ class Significance:
         best: The methods with the best mean objective; several only if their means are equal.
         marks: `BEST`, `SIMILAR`, `WORSE` or, where there are too few units to tell, `UNKNOWN`, for each method with
             results.
-        intervals: The interval of the mean objective of each method.
+        intervals: The interval of the mean objective of each method, cut off where the measure ends: no accuracy is
+            above 100 %.
         differences: Each pair of methods.
     """
 
@@ -229,7 +230,9 @@ def _under(setting: str, rows: Sequence[PairResults], metric: str) -> Significan
     compared = [row for row in rows if row.ran_under is None]
     orders = {order for keys in scores.values() for _, order in keys}
     part = 1 if len(orders) > 1 else 0
-    intervals = {method: mean_interval(list(_by_unit(found, part).values())) for method, found in scores.items()}
+    measure = rows[0].results[0].measure
+    limits = measure.limits if not metric or metric.endswith(f"_{measure.key}") else (-math.inf, math.inf)
+    intervals = {method: _interval_of(found, part, limits) for method, found in scores.items()}
     differences = _compare({row.method: scores[row.method] for row in compared}, part)
     means = {row.method: sum(map(score, row.results)) / len(row.results) for row in compared}
     run = rows[0].results[0]
@@ -245,6 +248,12 @@ def _under(setting: str, rows: Sequence[PairResults], metric: str) -> Significan
         intervals=intervals,
         differences=differences,
     )
+
+
+def _interval_of(scores: Mapping[RunKey, float], part: int, limits: Interval) -> Interval | None:
+    """The interval of the mean over the units, within the limits of the measure."""
+    interval = mean_interval(list(_by_unit(scores, part).values()))
+    return None if interval is None else (max(interval[0], limits[0]), min(interval[1], limits[1]))
 
 
 def _by_unit(scores: Mapping[RunKey, float], part: int) -> dict[int | None, float]:

@@ -7,7 +7,7 @@ imported only after the command's own options are read, so that its help and its
 import argparse
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -235,8 +235,22 @@ def _parser_of_folder(command: str, holds: str, epilog: str | None = None) -> Co
     return parser
 
 
-def resume(argv: list[str]) -> bool:
-    """Continue the run, the comparison, the sweep or the bench in a folder."""
+RUN, SEVERAL, BENCH = "a run", "several runs", "a bench"
+
+
+def read_resume(argv: list[str], lost: Collection[str] = ()) -> tuple[argparse.Namespace, list[str], str]:
+    """Read the command line of `resume`.
+
+    Args:
+        argv: The arguments.
+        lost: Options of the folder that files cannot hold; they may be given, too.
+
+    Returns:
+        The options of the command, those that change, and what goes on: `RUN`, `SEVERAL` or `BENCH`.
+
+    Raises:
+        UsageError: If an option cannot be given to what is in the folder.
+    """
     parser = _parser_of_folder(
         "resume",
         "a run, comparison, sweep or bench",
@@ -249,26 +263,32 @@ def resume(argv: list[str]) -> bool:
         "--compare", metavar="DIR2", help="for a bench: also compare it with the earlier bench in folder DIR2"
     )
     given, changes = parser.parse_known_args(argv)
-    for name in sorted(option_names(changes) - MAY_BE_GIVEN):
+    for name in sorted(option_names(changes) - MAY_BE_GIVEN - {*lost}):
         arguments.refuse_old([name])
         raise UsageError(
             f"resume goes on with what was started, so that --{name} stays as it is; leave it out. Options that may "
             f"change: {_listed(MAY_BE_GIVEN)}."
         )
-    known = {f"--{name}": argparse.Action([], name, nargs="*") for name in MAY_BE_GIVEN}
+    known = {f"--{name}": argparse.Action([], name, nargs="*") for name in MAY_BE_GIVEN.union(lost)}
     arguments.refuse_unknown(changes, known | parser._option_string_actions, "the command resume")
     _tell_imports(changes)
-    folder, trusted, console = given.folder, given.trust, _terminal()
-    what, takes = "a run", MAY_BE_GIVEN
+    folder, what, takes = given.folder, RUN, MAY_BE_GIVEN
     if experiments.bench_suite.is_bench(folder):
-        what, takes = "a bench", frozenset({"jobs", "compare"})
+        what, takes = BENCH, frozenset({"jobs", "compare"})
     elif experiments.plan.is_comparison(folder) or experiments.sweep_plan.is_sweep(folder):
-        what, takes = "several runs", MAY_BE_GIVEN_TO_ALL | {"jobs", "launcher", "slurm", "ray", "table"}
-    for name in sorted(option_names(argv) - takes - {"trust"}):
+        what, takes = SEVERAL, MAY_BE_GIVEN_TO_ALL | {"jobs", "launcher", "slurm", "ray", "table"}
+    for name in sorted(option_names(argv) - takes - {"trust", *lost}):
         raise UsageError(f"resume {folder} goes on with {what}, which --{name} does not suit; leave it out.")
-    if what == "a bench":
+    return given, changes, what
+
+
+def resume(argv: list[str]) -> bool:
+    """Continue the run, the comparison, the sweep or the bench in a folder."""
+    given, changes, what = read_resume(argv)
+    folder, trusted, console = given.folder, given.trust, _terminal()
+    if what == BENCH:
         return experiments.bench_run.resume_bench(folder, console, given.jobs, baseline=given.compare, trusted=trusted)
-    if what == "a run":
+    if what == RUN:
         experiments.runner.resume_run(folder, console, changes, trusted=trusted)
         return True
     how = experiments.choice.launch_options(given)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.text import Text as Line
 
+from redwood.core.calls import resume_call
 from redwood.core.errors import RedwoodError
 from redwood.core.files import read_json
 from redwood.core.parts import flat
@@ -92,7 +93,7 @@ def _read(path: Path) -> State:
     file = path / RESULTS if path.is_dir() else path
     if not file.exists():
         if (path / CONFIG).is_file():
-            raise RedwoodError(f"diff {path}: this run has no {RESULTS} yet; finish it by resume {path}.")
+            raise RedwoodError(f"diff {path}: this run has no {RESULTS} yet; finish it by {resume_call(path)}.")
         raise RedwoodError(f"diff {path}: there is no run; give the folder of a finished run, or its {RESULTS}.")
     content = read_json(file)
     if isinstance(content, dict) and "config" in content and "reproduction" not in content:

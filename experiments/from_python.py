@@ -1,10 +1,12 @@
-"""`redwood.run` and `redwood.compare`: the command line's words as a call.
+"""`redwood.run`, `redwood.compare` and `redwood.resume`: the command line's words as a call.
 
 Keywords become arguments, which the command line's parser reads. Runs are those of the command line, too. They write
 their folder if `run_dir` names one, and else nothing.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import argparse
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,22 +15,29 @@ from typing import Any, NamedTuple, overload
 
 from rich.console import Console
 
+from redwood.core.calls import resume_call
 from redwood.core.errors import RedwoodError, lack_of_room, told_of_exit
 from redwood.core.imports import only
+from redwood.core.parts import flat
 from redwood.engine.launched import is_first_process
 from redwood.engine.pair_results import PairResults
 from redwood.engine.signals import Stopped, stop_signals
 from redwood.engine.terminal import Terminal
 from redwood.experiments import commands
 from redwood.experiments.command_line import own_names
-from redwood.experiments.command_line.arguments import UsageError, given_texts
+from redwood.experiments.command_line.arguments import UsageError, given_texts, invocation
+from redwood.experiments.command_line.config_file import load_config
 from redwood.experiments.command_line.keywords import Named, read_keywords
 from redwood.experiments.command_line.options import check_arguments, parse_options, with_own_options
 from redwood.experiments.command_line.pairs import Pair, select_pairs
 from redwood.experiments.comparisons import compare as comparisons
 from redwood.experiments.comparisons.comparison import Comparison
 from redwood.experiments.launchers.choice import LaunchOptions, launch_options
+from redwood.experiments.launchers.plan import ComparisonPlan, is_comparison
 from redwood.experiments.runs import runner
+from redwood.experiments.runs.given import FromPython
+from redwood.experiments.sweeps.plan import is_sweep
+from redwood.settings.config import is_marked
 from redwood.settings.scores.results import Results
 
 
@@ -89,6 +98,65 @@ def compare(settings: Named | None = None, methods: Named | None = None, **optio
         return _compared(chosen)
 
 
+def resume(
+    folder: str | os.PathLike[str],
+    *,
+    setting: Named | None = None,
+    method: Named | None = None,
+    trust: bool = False,
+    **options: Any,
+) -> Results | Comparison:
+    """Go on with the run or the comparison in a folder, as `python cli.py resume FOLDER` does.
+
+    The results are those of a run that was never stopped. Of a run that is complete, they are only read.
+
+    Args:
+        folder: The `run_dir` that was given to `redwood.run` or `redwood.compare`.
+        setting: A class that only a notebook, a script or a function has; of a comparison, several.
+        method: The same of methods, such as `method=Mine`.
+        trust: Whether code that the files in the folder name may be run.
+        **options: Options that may change, such as `quiet`, `accelerator` or `jobs`. And objects that were given from
+            Python, such as `dataset`: a file cannot hold these, so give them again.
+
+    Returns:
+        The results of the run; or a comparison, also of a run with several seeds.
+
+    Raises:
+        RedwoodError: If there is nothing to go on with, an option may not change, a class or an object is missing, or
+            code is not trusted.
+        KeyboardInterrupt: After Ctrl-C; its text is the call that goes on.
+    """
+    path = Path(folder)
+    arguments, objects = read_keywords(None, None, options)
+    with _errors_in_one_sentence(None if trust else arguments):
+        given, changes, what = commands.read_resume([str(path), *arguments], _lost_options(path))
+        again = FromPython(setting, method, objects)
+        if what == commands.RUN:
+            return runner.resume_run(path, Console(quiet=True), changes, trusted=trust, given=again)
+        if what == commands.BENCH or is_sweep(path):
+            raise UsageError(f"{path} is no run and no comparison; go on with it by {invocation()} resume {path}.")
+        held = [*objects, *(one for one in (setting, method) if one is not None)]
+        return comparisons.resume_comparison(
+            path,
+            Terminal(),
+            _launching(given, held),
+            changes,
+            trusted=trust,
+            table=given.table,
+            tables=Console(quiet=True),
+            given=again,
+        )
+
+
+def _lost_options(folder: Path) -> list[str]:
+    """The options of a run or a comparison that were given from Python, and that no file holds."""
+    if is_comparison(folder):
+        return ComparisonPlan.load(folder).objects
+    file = folder / "config.yaml"
+    config = flat(load_config(file, of_run=True)) if file.is_file() else {}
+    return [name for name, value in config.items() if is_marked(value)]
+
+
 class _Chosen(NamedTuple):
     """The pairs of a call, the options that choose the runs, and all other options."""
 
@@ -100,16 +168,30 @@ class _Chosen(NamedTuple):
 
 @contextmanager
 def _selected(setting: Named | None, method: Named | None, options: Mapping[str, Any]) -> Iterator[_Chosen]:
-    """Read the keywords; within the block, what the command line tells in one sentence is a `RedwoodError`."""
+    """Read the keywords; within the block, errors are in one sentence."""
     arguments, objects = read_keywords(setting, method, options)
+    with _errors_in_one_sentence(None if options.get("trust") else arguments):
+        chosen, reasons, in_file = _read(own_names.with_own_names(arguments), objects)
+        with commands.told_of_file(chosen.asked, in_file):
+            if len(chosen.pairs) == 1:
+                check_arguments(chosen.pairs, chosen.rest)
+            commands.tell_left_out(chosen.asked, reasons, Terminal())
+            yield chosen
+
+
+@contextmanager
+def _errors_in_one_sentence(named: Sequence[str] | None) -> Iterator[None]:
+    """Within the block, what the command line tells in one sentence is a `RedwoodError`, or a `KeyboardInterrupt`.
+
+    Args:
+        named: Texts that name the code that may be imported; None: any code may be.
+    """
     try:
-        with stop_signals(), only(None if options.get("trust") else arguments):
-            chosen, reasons, in_file = _read(own_names.with_own_names(arguments), objects)
-            with commands.told_of_file(chosen.asked, in_file):
-                if len(chosen.pairs) == 1:
-                    check_arguments(chosen.pairs, chosen.rest)
-                commands.tell_left_out(chosen.asked, reasons, Terminal())
-                yield chosen
+        with stop_signals(interrupts=True), only(named):
+            yield
+    except runner.InterruptedRun as interrupt:
+        told = [f"interrupted; go on with {resume_call(folder)}" for folder in interrupt.args]
+        raise KeyboardInterrupt(*told) from None  # Python exits with 130 for this very class alone
     except Stopped:
         raise
     except SystemExit as request:
@@ -152,7 +234,7 @@ def _start(chosen: _Chosen, rest: list[str], *, reports: bool) -> Comparison:
         rest,
         asked.seeds,
         Terminal(),
-        _launching(chosen),
+        _launching(chosen.asked, chosen.objects),
         n_orders=asked.class_orders,
         table=asked.table,
         tables=Console(quiet=True),
@@ -160,14 +242,14 @@ def _start(chosen: _Chosen, rest: list[str], *, reports: bool) -> Comparison:
     )
 
 
-def _launching(chosen: _Chosen) -> LaunchOptions:
+def _launching(asked: argparse.Namespace, objects: Collection[object]) -> LaunchOptions:
     """The options of the launcher. Objects from Python stay in this process, as others may be unable to load them."""
-    how = launch_options(chosen.asked)
-    if not chosen.objects:
+    how = launch_options(asked)
+    if not objects:
         return how
     if how.launcher not in (None, "here") or (how.jobs or 1) > 1:
         raise UsageError(
-            f"{next(iter(chosen.objects))} cannot be sent to other processes; leave --jobs and --launcher out, or name "
+            f"{next(iter(objects))} cannot be sent to other processes; leave --jobs and --launcher out, or name "
             "it as file.py:Name."
         )
     return LaunchOptions("here")

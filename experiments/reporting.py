@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from redwood.core.calls import resume_call
 from redwood.core.errors import RedwoodError
 from redwood.core.files import refuse_foreign
 from redwood.engine.figures.comparison import draw_comparisons
@@ -87,7 +88,7 @@ def read_source(folder: Path) -> Source:
     if (folder / RESULTS).is_file():
         return source_of_run(folder)
     if (folder / "sweep.yaml").is_file():
-        raise RedwoodError(f"report {folder}: this sweep is not over yet; finish it by resume {folder}.")
+        raise RedwoodError(f"report {folder}: this sweep is not over yet; finish it by {resume_call(folder)}.")
     if (folder / CONFIG).is_file():
-        raise RedwoodError(f"report {folder}: this run has no {RESULTS} yet; finish it by resume {folder}.")
+        raise RedwoodError(f"report {folder}: this run has no {RESULTS} yet; finish it by {resume_call(folder)}.")
     raise RedwoodError(f"report {folder}: there is no run, comparison or sweep in this folder; give the folder of one.")

@@ -1,11 +1,13 @@
 """Methods: learning algorithms, each of which names the most general setting that it can handle.
 
 Importing this package imports no heavy library: `redwood.methods.table` names the classes, and `from redwood.methods
-import EWC` loads the module of this one class. Classes of a branch are imported from its modules.
+import EWC` loads the module of this one class. Classes of a branch are imported from its modules. Lightning imports
+torchmetrics, most of which then waits until it is used.
 """
 
 from typing import TYPE_CHECKING
 
+from redwood.core.late_torchmetrics import defer_torchmetrics
 from redwood.core.registry import load_object
 from redwood.methods.table import AGENT_PARTS, ENTRY_POINTS, METHODS, method_names, references
 
@@ -83,6 +85,8 @@ __all__ = [
     "get_method",
     "method_names",
 ]
+
+defer_torchmetrics()
 
 # What `__getattr__` loads when it is asked for.
 _LAZY = {

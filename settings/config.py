@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from redwood.core.calls import python_call
 from redwood.core.checks import Options
 from redwood.core.errors import InvalidOptionError
 from redwood.core.parts import describe
@@ -51,7 +52,8 @@ def refuse_marked(config: Mapping[str, object], file: Path) -> None:
         if marked:
             raise InvalidOptionError(
                 f"{file} cannot hold the {name} of its run, {marked[1]}, which was given from Python; go on from "
-                f"Python, or start a run with --config {file} --{name} and a name or file.py:function."
+                f"Python, by {python_call('resume', file.parent, f'{name}=...')}, or start a run with --config {file} "
+                f"--{name} and a name or file.py:function."
             )
 
 

@@ -12,6 +12,7 @@ from redwood.engine.figures.drawing import (
     height_of,
     label_ends,
     looks_of,
+    name_phases,
     new_figure,
     number_tasks,
     save_figure,
@@ -20,7 +21,7 @@ from redwood.engine.figures.drawing import (
     width_of,
 )
 from redwood.engine.figures.trade_off import draw_trade_off, has_trade_off
-from redwood.engine.names import title_name, wrapped
+from redwood.engine.names import has_short_names, title_name, wrapped
 from redwood.engine.pair_results import repeats_of, run_key
 from redwood.settings.scores.results import Results, mean_and_std
 
@@ -134,9 +135,19 @@ def _draw_courses(
         label_ends(axes, [end for end in ends if end[0] == last], height=height, limits=limits)
     axes.set_ylim(*limits)
     axes.set_xlim(-0.02 * tasks, 1.02 * tasks - 1)
-    number_tasks(axes, tasks, most=10)
+    _name_tasks(axes, [run for _, group in courses for run in group], tasks)
     unit = f" ({measure.unit})" if measure.unit else ""
     style_axes(axes, "trained up to task", f"average {measure.name} on tasks so far{unit}")
+
+
+def _name_tasks(axes: Axes, runs: Sequence[Results], tasks: int) -> None:
+    """Put on the horizontal axis the tasks that phases train: their names, if they are short and all runs agree."""
+    longest = max(runs, key=lambda run: len(run.learned))
+    own = {(tuple(run.task_names), tuple(run.phase_tasks or ())) for run in runs if len(run.learned) == tasks}
+    if has_short_names(longest) and len(own) == 1:
+        name_phases(axes.xaxis, longest, tasks)
+    else:
+        number_tasks(axes, tasks, most=10)
 
 
 def title_comparison(figure: Figure, results: Sequence[Results]) -> None:

@@ -71,15 +71,24 @@ def _name_of(given: object, option: str, base: type, objects: dict[str, Any]) ->
     """The name of a setting or a method; a class that other processes cannot find is kept among the objects."""
     if isinstance(given, str):
         return given
+    name = name_of_class(given, option, base)
+    if ":" in name and isinstance(given, type) and not _is_found(given):
+        objects[name] = given
+    return name
+
+
+def name_of_class(given: object, option: str, base: type) -> str:
+    """The name that stands for a class of a setting or a method.
+
+    Raises:
+        UsageError: If it is no such class.
+    """
     if not isinstance(given, type):
         what = type(given).__name__
         raise UsageError(f"{option} is a name or a class, and not an object; give {what}, and its options as keywords.")
     if not issubclass(given, base):
         raise UsageError(f"{given.__name__} is no {option}: it has to be a subclass of redwood.{base.__name__}.")
-    name = given.reference() if issubclass(given, Method) else name_of_setting(given)
-    if ":" in name and not _is_found(given):
-        objects[name] = given
-    return name
+    return given.reference() if issubclass(given, Method) else name_of_setting(given)
 
 
 def _is_found(cls: type) -> bool:

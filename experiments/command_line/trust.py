@@ -4,15 +4,16 @@ The import itself refuses the rest (`redwood.core.imports`). Here it is told bef
 option.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import yaml
 
+from redwood.core.calls import in_python, python_call
 from redwood.core.files import read_text
 from redwood.core.imports import is_own, is_reference
 from redwood.core.plain_yaml import read_yaml
-from redwood.core.registry import known_names
+from redwood.core.registry import class_in, is_lost, known_names
 from redwood.experiments.command_line.arguments import UsageError
 from redwood.methods.table import known_methods
 from redwood.settings import ENTRY_POINTS as SETTING_GROUP
@@ -27,6 +28,7 @@ TEXTS = {"project", "target_column", "task_column", "time_column", "slices", "ex
     *("stream_file", "concepts"),
 }
 # Data may come from Hugging Face: its package runs no code of a data set from version 4 on. These options are for code.
+LOAD = "redwood.load"
 _HUGGING_FACE, _CODE = "hf:", ("setting", "method", "env")
 # Prefixes with a colon that name no code: a kind of data set or of environment.
 _KINDS = ("continuum:", "drift_regression:", "supervised:")
@@ -34,31 +36,48 @@ _KINDS = ("continuum:", "drift_regression:", "supervised:")
 _OF_NETWORKS, _NETWORKS = ("model", "expert_models", "backbone"), ("timm:",)
 
 
-def refuse_untrusted(options: Mapping[str, object], source: Path, option: str) -> None:
+def refuse_untrusted(options: Mapping[str, object], source: Path, option: str, given: Collection[str] = ()) -> None:
     """Refuse options of a file that name code, or a YAML file that names code.
 
     Args:
         options: The options by name; texts, or lists of these.
         source: The file that they come from.
-        option: The option that gave the file on the command line.
+        option: The option that gave the file on the command line, a command, or `redwood.load`.
+        given: Names that stand for classes from Python, which need no trust.
 
     Raises:
         UsageError: If one names code.
     """
     for name, value in options.items():
         for text in _texts(value):
-            if name not in TEXTS and names_code(text, name):
+            if name not in TEXTS and text not in given and names_code(text, name):
                 raise UsageError(
-                    f"{option} {source} names code that would be run, {name}: {text}; look at it, then add "
-                    f"--trust to the command{f', or --{name} {text}' if option == '--config' else ''}; that runs it, "
-                    "and your own code needs it, too."
+                    f"{option} {source} names code that would be run, {name}: {text}; "
+                    f"{_remedy(option, source, name, text)}."
                 )
             for reference in _data_sets_in(Path(text)) if text.endswith((".yaml", ".yml")) else ():
                 if names_code(reference, "dataset"):
                     raise UsageError(
                         f"{option} {source} names the file {text}, whose data set {reference} is code that would be "
-                        "run; look at it, then add --trust to the command."
+                        f"run; look at it, then add {_trust()}."
                     )
+
+
+def _remedy(option: str, source: Path, name: str, text: str) -> str:
+    """How to have the code run that an option of a file names."""
+    function = {"resume": "resume", LOAD: "load"}.get(option)
+    if function is None or name not in ("setting", "method"):
+        return f"look at it, then add {_trust()}{f', or --{name} {text}' if option == '--config' else ''}"
+    call = python_call(function, source.parent, f"{name}={class_in(text)}")
+    if is_lost(text):
+        return f"call {call}" if in_python() else f"go on from Python, by {call}"
+    return f"look at it, then add {_trust()}{f', or call {call}' if in_python() else ''}"
+
+
+def _trust() -> str:
+    if in_python():
+        return "trust=True"
+    return "--trust to the command; your own code needs it, too"
 
 
 def _data_sets_in(file: Path) -> Iterable[str]:

@@ -30,6 +30,7 @@ from redwood.experiments.launchers.plan import ComparisonPlan, has_class_order, 
 from redwood.experiments.report.comparison_tables import print_comparison, write_comparison
 from redwood.experiments.report.page import REPORT, write_report
 from redwood.experiments.report.wanted_table import WantedTable, read_table
+from redwood.experiments.runs.given import NOTHING, FromPython
 from redwood.experiments.runs.runner import InterruptedRun, TerminatedRun, label_of, new_run_dir, refuse_used
 from redwood.settings.scores.results import Results
 
@@ -109,24 +110,25 @@ def resume_comparison(
     *,
     trusted: bool = False,
     table: str | None = None,
+    tables: Console | None = None,
+    given: FromPython = NOTHING,
 ) -> Comparison:
     """Go on with the comparison in `folder`: complete runs are read, all others go on from where they are.
 
     Args, result and errors are those of `compare`; code that its plan names is run only if it is `trusted`. Options
-    among `changes` take the place of the plan's, this time.
+    among `changes` take the place of the plan's, this time. What its file cannot hold is `given` again.
     """
     plan = ComparisonPlan.load(folder)
-    plan.refuse_objects()
+    plan.take(given, changes)
     if not trusted:
         plan.refuse_untrusted()
-    plan.arguments += changes
     plan.pairs, parsed = _without_pinned(plan.pairs, parse_pairs(plan.pairs, plan.arguments), console)
     plan.refuse_too_many(_first(parsed).setting.seed)
     refuse_one_id(_first(parsed).run)
     wanted = read_table(table, parsed)
     with locked(folder, when=is_first_process()):
         plan.refuse_other_runs(parsed)
-        return _carry_out(plan, parsed, how, _Output(console, console, wanted))
+        return _carry_out(plan, parsed, how, _Output(console, tables or console, wanted))
 
 
 class _Output(NamedTuple):

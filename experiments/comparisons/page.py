@@ -3,6 +3,7 @@
 import csv
 from pathlib import Path
 
+from redwood.core.calls import resume_call
 from redwood.core.errors import DataError, reason_of
 from redwood.core.files import refuse_unreadable
 from redwood.experiments.launchers.plan import ComparisonPlan
@@ -44,7 +45,7 @@ def _read_table(path: Path) -> tuple[dict[tuple[str, str], str], set[tuple[str, 
             pairs = {(line["setting"], line["method"]): line["failure"] or "" for line in csv.DictReader(file)}
     except (OSError, ValueError, KeyError, csv.Error) as error:
         raise DataError(
-            f"The table {path} is damaged ({reason_of(error)}); write it again by resume {path.parent}."
+            f"The table {path} is damaged ({reason_of(error)}); write it again by {resume_call(path.parent)}."
         ) from error
     return {pair: " ".join(failure.split()) for pair, failure in pairs.items() if failure}, set(pairs)
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
+from redwood.core.calls import in_python, resume_call
 from redwood.core.errors import DataError, ElsewhereError, NotApplicableError, RedwoodError
 from redwood.core.files import read_json, write_json
 from redwood.core.printable import printable
@@ -175,7 +176,7 @@ def settled(job: Job, outcome: Outcome, folder: Path) -> Results | Failure:
     if ended is None:
         raise ElsewhereError(
             f"Another process is writing to {job.folder}; wait until it ends, or end it, "
-            f"and go on with resume {folder}."
+            f"and go on with {resume_call(folder)}."
         )
     return ended
 
@@ -233,7 +234,8 @@ def outcome_of_error(job: Job, error: Exception | SystemExit) -> Failure | Elsew
     if isinstance(error, ElsewhereError):
         return Elsewhere(str(error))
     if isinstance(error, RedwoodError):
-        print(printable(f"error: {error}"), file=sys.stderr)
+        if not in_python():  # there, the monitor tells it
+            print(printable(f"error: {error}"), file=sys.stderr)
         failure = Failure(str(error), unforeseen=False, applies=not isinstance(error, NotApplicableError))
     else:
         details = "".join(traceback.format_exception(error))

@@ -8,6 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.text import Text
 from typing_extensions import override
 
+from redwood.core.calls import in_python
 from redwood.engine.notebook_bar import NotebookBar
 from redwood.experiments.launchers.jobs import Failure, Job
 from redwood.experiments.report.tables import summary_of
@@ -59,6 +60,12 @@ class HeadingMonitor(Monitor):
     def started(self, job: Job) -> None:
         super().started(job)
         self._console.print(Text(job.label, style="bold"), soft_wrap=True)
+
+    @override
+    def ended(self, job: Job, outcome: Results | Failure) -> None:
+        super().ended(job, outcome)
+        if in_python() and isinstance(outcome, Failure) and not outcome.traceback:
+            self._console.print(Text(self.describe(job, outcome)), soft_wrap=True)
 
 
 class LineMonitor(Monitor):
@@ -116,11 +123,14 @@ class LiveMonitor(Monitor):
 
 
 class NotebookMonitor(Monitor):
-    """A bar over all runs in a notebook, below a line for each that has failed."""
+    """A bar over all runs in a notebook while they last, below a line for each that has failed."""
 
-    def __init__(self, console: Console, total: int, done: int) -> None:
+    def __init__(self, console: Console, total: int, done: int, here: bool) -> None:
         super().__init__(console, total, done)
-        self._bar = NotebookBar()
+        self._bar, self._here = NotebookBar(), here
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.clear()
 
     @override
     def started(self, job: Job) -> None:
@@ -130,7 +140,7 @@ class NotebookMonitor(Monitor):
     @override
     def ended(self, job: Job, outcome: Results | Failure) -> None:
         super().ended(job, outcome)
-        if isinstance(outcome, Failure):
+        if isinstance(outcome, Failure) and not (self._here and outcome.traceback):  # which has been printed
             self._console.print(Text(self.describe(job, outcome)), soft_wrap=True)
         self._show(f"{job.label}: {'failed' if isinstance(outcome, Failure) else summary_of(outcome)}")
 
@@ -152,7 +162,7 @@ def make_monitor(console: Console, total: int, done: int, here: bool, quiet: boo
     if quiet:
         return Monitor(console, total, done)
     if console.is_jupyter:
-        return NotebookMonitor(console, total, done)
+        return NotebookMonitor(console, total, done, here)
     if here:
         return HeadingMonitor(console, total, done)
     return (LiveMonitor if console.is_terminal else LineMonitor)(console, total, done)

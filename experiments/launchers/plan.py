@@ -6,6 +6,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
+from redwood.core.calls import python_call
 from redwood.core.checks import LARGEST_SEED
 from redwood.core.errors import RedwoodError
 from redwood.core.files import plain
@@ -20,6 +21,7 @@ from redwood.experiments.command_line.trust import options_of, refuse_untrusted
 from redwood.experiments.launchers.jobs import CLASS_ORDER_SEED, Job
 from redwood.experiments.launchers.plan_file import read_plan, write_plan
 from redwood.experiments.launchers.resources import resources_needed
+from redwood.experiments.runs.given import FromPython
 from redwood.experiments.runs.runner import label_of, refuse_other_results
 from redwood.settings.config import describe_run, is_marked
 from redwood.settings.scores.cost import TuningCost
@@ -157,19 +159,29 @@ class ComparisonPlan:
         """The options whose values are objects from Python, which no file can hold."""
         return [name for name, values in options_of(self.arguments).items() if any(map(is_marked, values))]
 
-    def refuse_objects(self) -> None:
-        """Raise `RedwoodError` if objects from Python were among the options."""
+    def take(self, given: FromPython, changes: Sequence[str]) -> None:
+        """Take classes and objects from Python in place of their names, and options in place of those of the plan.
+
+        Raises:
+            RedwoodError: If an object from Python is missing, or a class is none of the plan.
+        """
         for name in self.objects:
-            raise RedwoodError(
-                f"{self.folder / FILE} cannot hold the {name} of its runs, which was given from Python; start the "
-                "comparison anew from Python."
-            )
+            if name not in option_names(changes):
+                call = python_call("resume", self.folder, f"{name}=...")
+                raise RedwoodError(
+                    f"{self.folder / FILE} cannot hold the {name} of its runs, which was given from Python; go on from "
+                    f"Python, by {call}."
+                )
+        names = {option: [getattr(pair, option) for pair in self.pairs] for option in ("setting", "method")}
+        objects = {**given.objects, **given.classes(names, self.folder)}
+        self.pairs = [replace(pair, objects=objects) for pair in self.pairs]
+        self.arguments += changes
 
     def refuse_untrusted(self) -> None:
         """Raise `RedwoodError` if it names code, which would be run."""
         named: list[Mapping[str, object]] = [*map(Pair.record, self.pairs), options_of(self.arguments)]
         for options in named:
-            refuse_untrusted(options, self.folder / FILE, "resume")
+            refuse_untrusted(options, self.folder / FILE, "resume", self.pairs[0].objects)
 
     def refuse_other_runs(self, parsed: list[Options | RedwoodError]) -> None:
         """Raise `RedwoodError` if the results or checkpoints in a run's folder are of a run with other options.

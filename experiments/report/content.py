@@ -17,7 +17,7 @@ from redwood.engine.names import title_name
 from redwood.engine.pair_results import PairResults, bound_notes, by_measure, marked_bounds, repeats_of
 from redwood.engine.significance import significance_of
 from redwood.engine.terminal import NOT_DEFINED, scaled
-from redwood.experiments.report.comparison_tables import ON_FRONT, significance_note, values_of
+from redwood.experiments.report.comparison_tables import ON_FRONT, values_of
 from redwood.experiments.report.entries import Entry, entries_of
 from redwood.experiments.report.paper_tables import short_metric
 from redwood.experiments.report.source import Source
@@ -29,8 +29,7 @@ from redwood.settings.scores.results import Results
 MAX_BYTES = 2_700_000  # of the figures of a page
 _MAX_METRICS = 12
 _LEAD = (
-    f"Means over runs, ± standard deviation. Bold: the best mean of a setting, as rounded. {ON_FRONT}: no method is "
-    "better in both score and FLOPs. A click on a heading sorts."
+    "Means over runs, ± standard deviation. Bold: the best mean of a setting, as rounded. A click on a heading sorts."
 )
 
 
@@ -223,7 +222,9 @@ def _result_table(pairs: Sequence[PairResults], colours: Mapping[str, str]) -> T
         "results",
     ]
     lines = [[(scores | costs).get(column, Cell(NOT_DEFINED)) for column in columns] for _, _, scores, costs in done]
-    notes = [*(significance_note(one) for one in significance_of(pairs).values()), *bound_notes(pairs)]
+    notes = [*(one.note for one in significance_of(pairs).values()), *bound_notes(pairs)]
+    if any(ON_FRONT in cell.text for _, _, _, costs in done for cell in costs.values()):
+        notes.append(f"{ON_FRONT} no method is better in both score and FLOPs")
     return Table("", columns, [*lines, *failed], list(dict.fromkeys(note for note in notes if note)))
 
 

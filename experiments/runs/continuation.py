@@ -15,9 +15,8 @@ from redwood.engine.fingerprint import differences
 from redwood.experiments.command_line.arguments import UsageError
 from redwood.experiments.command_line.config_file import as_arguments
 from redwood.experiments.command_line.options import Options, parse_options
-from redwood.experiments.command_line.pairs import Pair
 from redwood.experiments.command_line.trust import refuse_untrusted
-from redwood.experiments.runs.saved_run import SavedRun, read_run
+from redwood.experiments.runs.saved_run import SavedRun
 from redwood.settings.config import is_marked
 from redwood.settings.streams.extended import Earlier, EarlierData
 from redwood.settings.supervised import SupervisedSetting
@@ -58,11 +57,6 @@ def continued(options: Options, saved: SavedRun, *, trusted: bool) -> Options:
     return replace(options, setting=setting.after(earlier), run=run)
 
 
-def pair_of(config: Mapping[str, object]) -> Pair:
-    """The setting and the method of a run, from its `config.yaml`."""
-    return Pair(str(config["setting"]), str(config["method"]))
-
-
 def plain_options(saved: SavedRun, given: Mapping[str, str] | None = None) -> Json:
     """Return the options of a run without the setting, the method, options from Python, and options given anew."""
     own = flat(saved.config, dict.fromkeys(("setting", "method", "extends"), "") | dict(given or {}))
@@ -71,7 +65,7 @@ def plain_options(saved: SavedRun, given: Mapping[str, str] | None = None) -> Js
 
 def refuse_missing(saved: SavedRun, given: Mapping[str, object]) -> None:
     """Raise `InvalidOptionError` if the method had an option from Python that is not among those given now."""
-    for name in sorted(all_options(pair_of(saved.config).load()[1])):
+    for name in sorted(all_options(saved.pair.load()[1])):
         value = saved.options.get(name)
         if is_marked(value) and name not in given:
             raise InvalidOptionError(
@@ -83,14 +77,14 @@ def refuse_missing(saved: SavedRun, given: Mapping[str, object]) -> None:
 def _data_of(saved: SavedRun, trusted: bool) -> EarlierData | None:
     """The data of a finished run; None, with a warning, if it is not there any more."""
     if not trusted:
-        refuse_untrusted(saved.options, saved.folder / "config.yaml", "The earlier run of")
+        refuse_untrusted(saved.options, saved.folder / "config.yaml", "The earlier run of", saved.classes)
     if is_marked(saved.options.get("dataset")):
         _warn_of_untested(saved, "it was given from Python")
         return None
     try:
-        options = parse_options(pair_of(saved.config), as_arguments(plain_options(saved)))
+        options = parse_options(saved.pair, as_arguments(plain_options(saved)))
         if "extends" in saved.config:
-            options = continued(options, read_run(str(saved.config["extends"])), trusted=trusted)
+            options = continued(options, saved.before(), trusted=trusted)
         assert isinstance(options.setting, SupervisedSetting)
         stream = options.setting.open_stream()
     except UsageError:  # it names code that is not trusted

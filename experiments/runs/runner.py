@@ -26,6 +26,7 @@ from redwood.experiments.report.page import REPORT, write_report
 from redwood.experiments.report.source import source_of_run
 from redwood.experiments.report.tables import print_results
 from redwood.experiments.runs.continuation import continued
+from redwood.experiments.runs.given import NOTHING, FromPython
 from redwood.experiments.runs.saved_run import read_run
 from redwood.settings.config import refuse_marked
 from redwood.settings.scores.results import Results
@@ -137,7 +138,14 @@ def refuse_other_results(results: Results, config: Mapping[str, object], folder:
         )
 
 
-def resume_run(folder: Path, console: Console, changes: Sequence[str] = (), *, trusted: bool = False) -> Results:
+def resume_run(
+    folder: Path,
+    console: Console,
+    changes: Sequence[str] = (),
+    *,
+    trusted: bool = False,
+    given: FromPython = NOTHING,
+) -> Results:
     """Go on with the run in `folder`; a complete one is only shown.
 
     Args:
@@ -145,6 +153,7 @@ def resume_run(folder: Path, console: Console, changes: Sequence[str] = (), *, t
         console: Where to print.
         changes: Options of the command line that take the place of those in its `config.yaml`.
         trusted: Whether code that its `config.yaml` names may be run.
+        given: What files cannot hold, and was given again; texts among the changes stand for its objects.
 
     Raises:
         RedwoodError: If `folder` is no run, or its files are damaged, of another run, or not trusted.
@@ -167,14 +176,16 @@ def resume_run(folder: Path, console: Console, changes: Sequence[str] = (), *, t
                 f"{folder} is complete; nothing is left to do.", markup=False, highlight=False, soft_wrap=True
             )
         return results
-    refuse_marked(flat(config), folder / "config.yaml")
+    kept = flat(config, dict.fromkeys(("setting", "method", "extends"), "") | given_texts(changes))
+    refuse_marked(kept, folder / "config.yaml")
+    classes = given.classes({"setting": [setting], "method": [method]}, folder)
     if not trusted:
-        refuse_untrusted(flat(config), folder / "config.yaml", "resume")
-    pair = Pair(setting, method)
-    given = dict.fromkeys(("setting", "method", "extends"), "") | given_texts(changes)
-    arguments = [*as_arguments(flat(config, given)), *changes]
+        refuse_untrusted(flat(config), folder / "config.yaml", "resume", classes)
+    pair = Pair(setting, method, objects={**given.objects, **classes})
+    arguments = [*as_arguments(kept), *changes]
     check_arguments([pair], arguments)
     options = parse_options(pair, arguments)
     if "extends" in config:
-        options = continued(options, read_run(str(config["extends"])), trusted=trusted)
+        before = read_run(str(config["extends"]))._replace(classes=classes)
+        options = continued(options, before, trusted=trusted)
     return run_pair(pair, replace(options, run=replace(options.run, run_dir=str(folder), resume=True)), console)

@@ -2,9 +2,11 @@
 
 import os
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from redwood.core.calls import resume_call
 from redwood.core.errors import RedwoodError
 from redwood.core.parts import flat
 from redwood.core.schema import Json
@@ -12,6 +14,8 @@ from redwood.core.state import State
 from redwood.engine.folder import read_boundary
 from redwood.engine.run_state import check_format
 from redwood.experiments.command_line.config_file import load_config
+from redwood.experiments.command_line.pairs import Pair
+from redwood.experiments.runs.given import FromPython
 from redwood.experiments.runs.tensor_file import read_state
 from redwood.settings.signature import Signature
 
@@ -31,6 +35,7 @@ class SavedRun(NamedTuple):
         identity: The random identity of the run, drawn when the run was created.
         log: The content of its `metrics.csv` until the checkpoint.
         data: The description of the stream's data, as plain values; empty if it is not known.
+        classes: Classes that were given from Python, by their names in `config`.
     """
 
     folder: Path
@@ -40,11 +45,26 @@ class SavedRun(NamedTuple):
     identity: str
     log: str
     data: State
+    classes: Mapping[str, type] = {}
+
+    @property
+    def pair(self) -> Pair:
+        """The setting and the method."""
+        return pair_of(self.config, self.classes)
 
     @property
     def options(self) -> Json:
         """The options by name; those of parts stand beside the others."""
         return flat(self.config)
+
+    def with_classes(self, given: FromPython) -> "SavedRun":
+        """The run with classes from Python in the place of the names of its setting and its method."""
+        names = {option: [str(self.config[option])] for option in ("setting", "method")}
+        return self._replace(classes=given.classes(names, self.folder))
+
+    def before(self) -> "SavedRun":
+        """The run that this one extends."""
+        return read_run(str(self.config["extends"]))._replace(classes=self.classes)
 
     @property
     def phases_learned(self) -> int:
@@ -55,6 +75,11 @@ class SavedRun(NamedTuple):
     def phases_planned(self) -> int:
         """The value of `phases_learned` at the end of the run."""
         return self.signature.num_phases + int(self.state["phases_before"])
+
+
+def pair_of(config: Mapping[str, object], classes: Mapping[str, type] | None = None) -> Pair:
+    """The setting and the method of a run, from its `config.yaml`; `classes` stand for their names in it."""
+    return Pair(str(config["setting"]), str(config["method"]), objects=classes or {})
 
 
 def read_run(folder: str | os.PathLike[str], phase: int | None = None) -> SavedRun:
@@ -80,7 +105,7 @@ def read_run(folder: str | os.PathLike[str], phase: int | None = None) -> SavedR
     signature = Signature.from_state(state.pop("signature"), str(path))
     saved = SavedRun(path, config, state, signature, stamp["id"], stamp["log"], stamp["data"])
     if not saved.phases_learned:
-        raise RedwoodError(f"The run in {path} has learned no phase yet; finish it by resume {path} first.")
+        raise RedwoodError(f"The run in {path} has learned no phase yet; finish it by {resume_call(path)} first.")
     return saved
 
 

@@ -4,6 +4,7 @@ from collections import Counter
 from math import inf
 from pathlib import Path
 
+from redwood.core.calls import resume_call
 from redwood.core.files import read_json
 from redwood.core.schema import ANYTHING, Json, ListOf, MapOf, Number, Record, Text, check
 from redwood.engine.terminal import NOT_DEFINED, scaled
@@ -62,7 +63,7 @@ def source_of_sweep(folder: Path) -> Source:
         DataError: If `sweep.json` is no JSON.
     """
     found = read_json(folder / FOUND)
-    check(found, _SWEEP, str(folder / FOUND), f"write it again by resume {folder}")
+    check(found, _SWEEP, str(folder / FOUND), f"write it again by {resume_call(folder)}")
     best = source_of_comparison(folder / BEST) if is_comparison(folder / BEST) else None
     return Source(
         folder,

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+from redwood.core.calls import resume_call
 from redwood.core.errors import InvalidOptionError
 from redwood.core.parts import all_options, flat, kinds_of
 from redwood.engine.terminal import Terminal
@@ -12,9 +13,10 @@ from redwood.experiments.command_line.arguments import UsageError, given_texts
 from redwood.experiments.command_line.config_file import as_arguments, load_config
 from redwood.experiments.command_line.options import Options, check_arguments, pair_help, parse_options
 from redwood.experiments.command_line.trust import refuse_untrusted
-from redwood.experiments.runs.continuation import continued, pair_of, plain_options, refuse_missing
+from redwood.experiments.runs.continuation import continued, plain_options, refuse_missing
+from redwood.experiments.runs.given import NOTHING, FromPython
 from redwood.experiments.runs.runner import run_pair
-from redwood.experiments.runs.saved_run import read_run
+from redwood.experiments.runs.saved_run import pair_of, read_run
 from redwood.settings.base import Setting
 from redwood.settings.config import is_marked
 from redwood.settings.data.dataset import Dataset
@@ -30,7 +32,7 @@ def extended_help(config: Path) -> str:
 def extend(folder: Path, arguments: Sequence[str], *, trusted: bool) -> None:
     """Learn further data with the run in `folder`, in a new run, and print its results."""
     options = extended_options(folder, arguments, trusted=trusted)
-    run_pair(pair_of(read_run(folder).config), options, Terminal())
+    run_pair(read_run(folder).pair, options, Terminal())
 
 
 def extended_options(
@@ -38,8 +40,9 @@ def extended_options(
     arguments: Sequence[str],
     *,
     trusted: bool,
-    dataset: Dataset | None = None,
+    dataset: Dataset | tuple[Any, ...] | None = None,
     given: Mapping[str, object] | None = None,
+    classes: FromPython = NOTHING,
 ) -> Options:
     """The options of a run that goes on from the one in `folder`.
 
@@ -49,20 +52,21 @@ def extended_options(
         trusted: Whether code that the folder names may be run.
         dataset: The new data, if it is in memory.
         given: Options of the method that were given from Python.
+        classes: Classes that were given from Python.
 
     Raises:
         RedwoodError: If the run cannot be extended, or an option does not fit.
     """
-    saved = read_run(folder)
+    saved = read_run(folder).with_classes(classes)
     if not (folder / "results.json").exists():
-        raise InvalidOptionError(f"The run in {folder} is not over; finish it by resume {folder} first.")
+        raise InvalidOptionError(f"The run in {folder} is not over; finish it by {resume_call(folder)} first.")
     if not trusted:
-        refuse_untrusted(saved.options, folder / "config.yaml", "extend")
+        refuse_untrusted(saved.options, folder / "config.yaml", "extend", saved.classes)
     refuse_missing(saved, given or {})
     named = given_texts(arguments)
     if dataset is None and not named.keys() & {"dataset", "stream"}:
         raise UsageError("extend learns from further data; name it by --dataset.")
-    pair = pair_of(saved.config)
+    pair = saved.pair
     new = options_of_the_data(pair.load()[0])
     # Tables of one form share their columns.
     earlier = plain_options(saved, {name: text for name, text in named.items() if name != "dataset"})

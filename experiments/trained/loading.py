@@ -11,7 +11,7 @@ from redwood.core.seeding import preserved_random_state, seed_everything
 from redwood.engine.run import Run
 from redwood.experiments.command_line.config_file import as_arguments
 from redwood.experiments.command_line.options import check_arguments, parse_options
-from redwood.experiments.runs.continuation import pair_of, plain_options, refuse_missing
+from redwood.experiments.runs.continuation import plain_options, refuse_missing
 from redwood.experiments.runs.saved_run import SavedRun
 from redwood.methods.base import Method
 from redwood.settings.base import Setting
@@ -27,7 +27,7 @@ def make_method(saved: SavedRun, given: Mapping[str, object]) -> tuple[type[Sett
     Raises:
         RedwoodError: If an option is unknown, or was given from Python and is missing.
     """
-    pair = pair_of(saved.config)
+    pair = saved.pair
     setting, method = pair.load()
     known = all_options(method)
     for name in given:

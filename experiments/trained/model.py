@@ -16,8 +16,9 @@ from redwood.core.errors import DataError, InvalidOptionError, NotApplicableErro
 from redwood.core.imports import only
 from redwood.core.schema import Json
 from redwood.experiments.command_line.config_file import as_arguments
-from redwood.experiments.command_line.trust import refuse_untrusted
-from redwood.experiments.runs.continuation import pair_of
+from redwood.experiments.command_line.pairs import Pair
+from redwood.experiments.command_line.trust import LOAD, refuse_untrusted
+from redwood.experiments.runs.given import FromPython
 from redwood.experiments.runs.runner import execute, label_of, new_run_dir
 from redwood.experiments.runs.saved_run import read_run
 from redwood.experiments.trained.extend import extended_options
@@ -61,13 +62,19 @@ class TrainedModel:
         phases: int,
         device: str,
         given: Json,
+        classes: FromPython,
         trusted: bool,
         after_phase: int | None,
     ) -> None:
         self.method, self.setting, self.signature = method, setting, signature
         self.config, self.results, self.folder, self.phases = config, results, folder, phases
         self.after_phase = after_phase
-        self._device, self._given, self._trusted = device, given, trusted
+        self._device, self._given, self._classes, self._trusted = device, given, classes, trusted
+
+    def __repr__(self) -> str:
+        phases = f"{self.phases} phase{'s' * (self.phases != 1)}"
+        outputs = f", {len(self.class_names)} classes" if self.class_names else ""
+        return f"<TrainedModel of {self.config['setting']} / {self.config['method']}: {phases}{outputs}>"
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -189,12 +196,16 @@ class TrainedModel:
         return action.item() if isinstance(self.setting.action_space, Discrete) else action
 
     def learn(
-        self, dataset: Dataset | str, *, run_dir: str | os.PathLike[str] | None = None, **options: Any
+        self,
+        dataset: Dataset | tuple[Any, ...] | str,
+        *,
+        run_dir: str | os.PathLike[str] | None = None,
+        **options: Any,
     ) -> Results:
         """Learn further data, new classes included, in a new run; then this model has the state of that run.
 
         Args:
-            dataset: The data, or its name.
+            dataset: The data, as `redwood.run` takes it: its name, a `Dataset`, or arrays `(x, y)`.
             run_dir: Folder of the new run (default: one under `runs/`, named by the time).
             **options: Options that differ from those of the run, such as `nb_tasks`, `passes` or `lr`.
 
@@ -214,11 +225,17 @@ class TrainedModel:
         arguments = as_arguments({**named, **options})
         with only(None if self._trusted else arguments):
             extended = extended_options(
-                self.folder, arguments, trusted=self._trusted, dataset=in_memory, given=self._given
+                self.folder,
+                arguments,
+                trusted=self._trusted,
+                dataset=in_memory,
+                given=self._given,
+                classes=self._classes,
             )
-            folder = str(run_dir or new_run_dir(label_of(pair_of(self.config))))
+            folder = str(run_dir or new_run_dir(label_of(Pair(self.config["setting"], self.config["method"]))))
             results = execute(replace(extended, run=replace(extended.run, run_dir=folder)))
-        vars(self).update(vars(load(folder, device=self._device, trust=self._trusted, **self._given)))
+        again = _load(folder, self._classes, device=self._device, trust=self._trusted, phase=None, given=self._given)
+        vars(self).update(vars(again))
         return results
 
     @torch.no_grad()
@@ -278,37 +295,59 @@ class TrainedModel:
 def load(
     folder: str | os.PathLike[str],
     *,
+    setting: type[Setting] | None = None,
+    method: type[Method] | None = None,
     device: str = "auto",
     trust: bool = False,
     phase: int | None = None,
     **given: object,
 ) -> TrainedModel:
-    """The method that a run has trained, in the state after its last phase that is over.
+    """Load the method that a run has trained: a `TrainedModel`, which predicts for new samples and learns further.
 
-    The data of the run is not needed, and nothing in the folder is unpickled. A warning says how many phases the run
-    has learned if that is not all of them.
+        model = redwood.load("runs/x")
+        print(model.results, model.class_names, model.predict(x))
+
+    The state is that after the last phase that is over; a warning says so if phases are missing, and
+    `redwood.resume("runs/x")` trains these. The data of the run is not needed, and nothing in the folder is unpickled.
 
     Args:
-        folder: The folder of a run, or one that `export` wrote in the format safetensors.
+        folder: The `run_dir` of a run, or a folder that `export` wrote in the format safetensors.
+        setting: The class of the setting, if only a notebook, a script or a function has it.
+        method: The class of the method, likewise, such as `method=Mine`. Classes that are given need no trust.
         device: Where to compute: auto, cpu, gpu, cuda or mps.
         trust: Whether code that the run's `config.yaml` names may be run.
         phase: Load the state after this phase, from 0; the run has to have kept it by `--keep_checkpoints all`.
         **given: Options of the method that were given from Python, such as `model`: a file cannot hold these.
 
+    Returns:
+        The model: see `predict`, `scores`, `predict_proba`, `features`, `act` and `learn`.
+
     Raises:
-        RedwoodError: If the folder is no run or damaged, no phase is learned, an option is missing, or code is not
-            trusted.
+        RedwoodError: If the folder is no run or damaged, no phase is learned, an option or a class is missing, or code
+            is not trusted.
     """
-    saved = read_run(folder, phase)
+    return _load(folder, FromPython(setting, method), device=device, trust=trust, phase=phase, given=given)
+
+
+def _load(
+    folder: str | os.PathLike[str],
+    classes: FromPython,
+    *,
+    device: str,
+    trust: bool,
+    phase: int | None,
+    given: Json,
+) -> TrainedModel:
+    saved = read_run(folder, phase).with_classes(classes)
     if not trust:
-        refuse_untrusted(saved.options, saved.folder / "config.yaml", "redwood.load")
+        refuse_untrusted(saved.options, saved.folder / "config.yaml", LOAD, saved.classes)
     with only(None if trust else ()):
         setting, method = make_method(saved, given)
         view = restore(method, saved, setting, device)
     if phase is None and saved.phases_learned < saved.phases_planned:
         warnings.warn(
             f"The run in {saved.folder} has learned {saved.phases_learned} of {saved.phases_planned} phases.",
-            stacklevel=2,
+            stacklevel=3,
         )
     file = saved.folder / "results.json"
     results = Results.load(file) if file.exists() and phase is None else None  # these are of the whole run
@@ -322,6 +361,7 @@ def load(
         phases=saved.state["phases_before"] + saved.state["next_phase"],
         device=device,
         given=given,
+        classes=classes,
         trusted=trust,
         after_phase=phase,
     )

@@ -19,7 +19,7 @@ FEW_CLASSES = 20  # so many values may be classes, however few samples there are
 MANY_CLASSES = 100  # more different whole numbers than this are unlikely to be classes
 REMEDIES = {
     "samples": "give numbers of one shape for all samples, as numpy.stack makes them of a list or to_numpy of a table",
-    "labels": "give integers 0..K-1, as numpy.unique(y, return_inverse=True)[1] makes them of names",
+    "labels": "give integers 0..K-1, or texts alone",
 }
 
 

@@ -1,6 +1,6 @@
 """Checks of a data set: each raises `DataError` with one sentence that says how to mend the data."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -75,6 +75,16 @@ def check_label_sets(name: str, y: Tensor, y_test: Tensor) -> None:
     if y.shape[1] < 2 or len(missing):
         what = f"no training sample has the labels {_shorten(missing)}" if len(missing) else "there is one label only"
         raise DataError(f"Data set {name}: {what}; drop such columns of y, and keep two at least.")
+
+
+def check_no_tests(name: str, tests: Mapping[str, object]) -> None:
+    """Check that no array of test samples is given where the test is held out of the others."""
+    given = [f"{key}_test" for key, array in tests.items() if array is not None]
+    missing = [f"{key}_test" for key in ("x", "y") if tests[key] is None]
+    if given:
+        raise DataError(
+            f"Data set {name}: {given[0]} needs {' and '.join(missing)}; give both, or no array of test samples."
+        )
 
 
 def check_contexts(name: str, contexts: Tensor, contexts_test: Tensor, names: tuple[str, ...]) -> None:

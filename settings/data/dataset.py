@@ -26,12 +26,14 @@ from redwood.settings.data.checks import (
     check_label_sets,
     check_labels,
     check_names_differ,
+    check_no_tests,
     check_split,
     check_targets,
     check_times,
     check_utf8,
     check_validation,
 )
+from redwood.settings.data.given_arrays import coded_labels, with_tests
 from redwood.settings.data.slices import check_slices, coded_slices
 
 _HASHED_SAMPLES = 16
@@ -185,8 +187,8 @@ class Dataset:
         cls,
         x: np.ndarray | Tensor,
         y: np.ndarray | Tensor,
-        x_test: np.ndarray | Tensor,
-        y_test: np.ndarray | Tensor,
+        x_test: np.ndarray | Tensor | None = None,
+        y_test: np.ndarray | Tensor | None = None,
         t: np.ndarray | Tensor | None = None,
         t_test: np.ndarray | Tensor | None = None,
         *,
@@ -199,13 +201,19 @@ class Dataset:
         slices: np.ndarray | Tensor | None = None,
         slices_test: np.ndarray | Tensor | None = None,
         class_names: Sequence[str] = (),
+        task_names: Sequence[str] = (),
+        seed: int = 0,
     ) -> "Dataset":
         """Make a data set from NumPy arrays or tensors.
 
+        Without `x_test` and `y_test`, one fifth of the samples is the test: the same share of each class, in each task.
+        Where the order matters, and in regression, it is one of about five consecutive samples.
+
         Args:
             x: Training samples (N, ...); integer samples keep their dtype, floats become float32.
-            y: Training labels (N,), integers; or label sets (N, L), bool; or targets (N,) or (N, d) of regression,
-                floats. Labels with gaps, such as 6..9, become 0..K-1, and the names of their classes.
+            y: Training labels (N,), integers or texts; or label sets (N, L), bool; or targets (N,) or (N, d) of
+                regression, floats. Texts are numbered in their order, and name the classes. Labels with gaps, such as
+                6..9, become 0..K-1, and the names of their classes.
             x_test: Test samples (M, ...).
             y_test: Test labels (M,), label sets (M, L), or targets (M,) or (M, d).
             t: Task of each training sample (N,), integers 0..T-1; None lets the setting cut the tasks.
@@ -219,11 +227,34 @@ class Dataset:
             slices: Slice of each training sample (N,), numbers or strings; None: the classes are the slices.
             slices_test: Slice of each test sample (M,).
             class_names: Name of each label from 0 on, (K,) or more; or of each column of label sets (L,).
+            task_names: Name of each task of `t` (T,).
+            seed: Draws the test samples, if none are given.
         """
+        ordered = time is not None if ordered is None else ordered
+        (y, *coded), of_texts = coded_labels(f"Data set {name}", y, *([] if y_test is None else [y_test]))
+        if of_texts and len(class_names):
+            raise DataError(f"Data set {name}: labels that are texts name their classes; leave class_names out.")
+        if len(task_names) and t is None:
+            raise DataError(f"Data set {name}: task_names are those of the tasks t; give t, too.")
+        class_names = of_texts or class_names
+        if x_test is None or y_test is None:
+            tests = {"x": x_test, "y": y_test, "t": t_test, "time": time_test, "slices": slices_test}
+            check_no_tests(name, tests)
+            given = {"x": x, "y": y, "t": t, "time": time, "slices": slices, "validation": validation}
+            split = with_tests(name, given, ordered=ordered, seed=seed)
+            split.pop("validation_test", None)
+            return cls.from_arrays(
+                **split,
+                name=name,
+                max_value=max_value,
+                ordered=ordered,
+                class_names=class_names,
+                task_names=task_names,
+            )
         samples, samples_test = samples_of(name, x), samples_of(name, x_test)
         # Checkpoints hold plain texts; those of NumPy are of a class of their own.
         names = tuple(str(one) if isinstance(one, str) else one for one in class_names)
-        targets, targets_test, names = numbered(name, targets_of(name, y), targets_of(name, y_test), names)
+        targets, targets_test, names = numbered(name, targets_of(name, y), targets_of(name, coded[0]), names)
         codes, codes_test, slice_names = coded_slices(name, slices, slices_test)
         check_channels(name, samples)
         check_whole_numbers(name, targets)
@@ -240,12 +271,13 @@ class Dataset:
             max_value=max_value,
             time=None if time is None else times_of(name, time),
             time_test=None if time_test is None else times_of(name, time_test),
-            ordered=time is not None if ordered is None else ordered,
+            ordered=ordered,
             validation=None if validation is None else torch.as_tensor(validation),
             slices=codes,
             slices_test=codes_test,
             slice_names=slice_names,
             class_names=names,
+            task_names=tuple(map(str, task_names)),
         )
 
 

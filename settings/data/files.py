@@ -15,6 +15,7 @@ from torch import Tensor
 from redwood.core.errors import DataError, InvalidOptionError
 from redwood.core.memory import available_on_host
 from redwood.settings.data.dataset import Dataset
+from redwood.settings.data.given_arrays import coded_labels, text_of
 from redwood.settings.data.holdout import hold_out, hold_out_along, rarest_label
 from redwood.settings.data.sources import ARRAY_FILES, refuse_no_file
 
@@ -117,29 +118,13 @@ def _read(path: Path, slices: str) -> dict[str, np.ndarray]:
 
 def _class_names(path: Path, arrays: dict[str, np.ndarray]) -> list[str]:
     """The names of the classes; where labels are texts, these are numbered in place, in the order of the texts."""
-    given = [_text(name) for name in arrays.pop("class_names", np.array([])).reshape(-1).tolist()]
-    labels = {name: arrays[name] for name in ("y", "y_test") if name in arrays}
-    if not any(array.dtype.kind in _TEXTS for array in labels.values()):
-        return given
-    if given or not all(array.dtype.kind in _TEXTS for array in labels.values()):
-        raise DataError(
-            f"The data file {path} has texts in y beside {'class_names' if given else 'numbers in the other split'}; "
-            "save the labels as texts alone, or as numbers 0..K-1."
-        )
-    texts = {name: [_text(value) for value in array.reshape(-1).tolist()] for name, array in labels.items()}
-    names = sorted(set(texts["y"]))
-    unknown = sorted({text for values in texts.values() for text in values} - set(names))
-    if unknown:
-        raise DataError(f"In the data file {path}, the class {unknown[0]!r} of y_test never occurs in y; add samples.")
-    numbers = {text: number for number, text in enumerate(names)}
-    for name, values in texts.items():
-        arrays[name] = np.array([numbers[text] for text in values], dtype=np.int64)
-    return names
-
-
-def _text(value: object) -> str:
-    """A text; HDF5 files hold texts as bytes."""
-    return value.decode() if isinstance(value, bytes) else str(value)
+    given = [text_of(name) for name in arrays.pop("class_names", np.array([])).reshape(-1).tolist()]
+    splits = [name for name in ("y", "y_test") if name in arrays]
+    coded, names = coded_labels(f"The data file {path}", *(arrays[name] for name in splits))
+    if names and given:
+        raise DataError(f"The data file {path} has texts in y beside class_names; leave one of them out.")
+    arrays |= zip(splits, coded, strict=True)
+    return names or given
 
 
 @contextlib.contextmanager

@@ -65,13 +65,7 @@ def from_arrays(name: str, parts: Sequence[np.ndarray | Tensor], seed: int) -> D
     Raises:
         DataError: If there are not as many samples as labels, or they are of no known kind.
     """
-    if len(parts) == 2:
-        x, y = samples_of(name, parts[0]), targets_of(name, parts[1])
-        if len(x) != len(y):
-            raise DataError(f"Data set {name}: there are {len(x)} samples, but {len(y)} labels; give one for each.")
-        is_test = _held_out(name, y, seed)
-        parts = (x[~is_test], y[~is_test], x[is_test], y[is_test])
-    return Dataset.from_arrays(*parts, name=name)
+    return Dataset.from_arrays(*parts, name=name, seed=seed)
 
 
 def _held_out(name: str, y: Tensor, seed: int) -> Tensor:

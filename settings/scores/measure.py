@@ -1,5 +1,6 @@
 """The measures of a run: accuracy of classes, mAP of label sets, RMSE of numbers, return of environments."""
 
+import math
 from dataclasses import dataclass
 
 # Of label sets. Groups of labels: the least count in training, as a share of the most frequent label's (Kim et al.,
@@ -55,6 +56,11 @@ class Measure:
     def is_share(self) -> bool:
         """True if values lie in [0, 1] and higher is better."""
         return self.unit == "%"
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The least and the largest value; infinite where there is none."""
+        return (0.0, 1.0) if self.is_share else (0.0 if self.key == "rmse" else -math.inf, math.inf)
 
     @property
     def label(self) -> str:

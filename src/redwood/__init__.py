@@ -3,7 +3,6 @@
 `redwood.run` and `redwood.compare` take the words of the command line. Importing this package imports no library.
 """
 
-import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -12,8 +11,8 @@ if TYPE_CHECKING:  # type checkers and editors read these imports instead of `__
     from redwood.core.errors import RedwoodError
     from redwood.engine.pair_results import PairResults
     from redwood.experiments.comparisons.comparison import Comparison
-    from redwood.experiments.from_python import compare, run
-    from redwood.experiments.trained.model import TrainedModel
+    from redwood.experiments.from_python import compare, resume, run
+    from redwood.experiments.trained.model import TrainedModel, load
     from redwood.methods.base import Method
     from redwood.methods.lightning import LightningMethod
     from redwood.settings.base import Setting
@@ -31,6 +30,7 @@ __all__ = [
     "compare",
     "load",
     "methods",
+    "resume",
     "run",
     "settings",
 ]
@@ -46,23 +46,27 @@ _LAZY = {
     "Results": "redwood.settings.scores.results",
     "Setting": "redwood.settings.base",
     "TrainedModel": "redwood.experiments.trained.model",
+    "load": "redwood.experiments.trained.model",
     "compare": "redwood.experiments.from_python",
+    "resume": "redwood.experiments.from_python",
     "run": "redwood.experiments.from_python",
 }
 
 
-def load(
-    folder: str | os.PathLike[str],
-    *,
-    device: str = "auto",
-    trust: bool = False,
-    phase: int | None = None,
-    **given: object,
-) -> "TrainedModel":
-    """What a run has learned, ready to predict; see `redwood.experiments.trained.model.load`."""
-    from redwood.experiments.trained import model  # takes seconds
+class _UnknownName(AttributeError):
+    """The package has no such name. Its text is made when it is read: `from redwood import engine` asks here, too."""
 
-    return model.load(folder, device=device, trust=trust, phase=phase, **given)
+    def __str__(self) -> str:
+        from redwood.core.peer_words import in_python, plain
+
+        name = str(self.name)
+        text = f"module {__name__!r} has no attribute {name!r}"
+        for part in ("methods", "settings"):
+            for known in import_module(f"redwood.{part}").__all__:
+                if plain(name) in (plain(known), plain(known.removesuffix("Setting"))):
+                    return f"{text}; write redwood.{part}.{known}"
+        told = in_python(name)
+        return f"{text}; {told}" if told else text
 
 
 if not TYPE_CHECKING:
@@ -72,7 +76,7 @@ if not TYPE_CHECKING:
             return getattr(import_module(_LAZY[name]), name)
         if name in __all__:
             return import_module(f"redwood.{name}")
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        raise _UnknownName(name=name)
 
 
 def __dir__() -> list[str]:

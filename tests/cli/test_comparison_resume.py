@@ -169,7 +169,7 @@ def test_ctrl_c_on_a_terminal(whole, tmp_path):
     wait_for_the_end_of(children)
     shown = b"".join(parts).decode()
     assert "━" in shown and "class_incremental / finetune, seed 0" in shown and "2 running" in shown
-    assert shown.rstrip().splitlines()[-1].endswith(f"interrupted; go on with resume {folder}")
+    assert shown.rstrip().splitlines()[-1].endswith(f"interrupted; go on with python cli.py resume {folder}")
     assert "Traceback" not in shown
     assert main(["resume", str(folder)]) == 0
     assert comparable(folder) == comparable(whole)

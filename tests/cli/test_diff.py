@@ -163,7 +163,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(runs, monkeypatch, capsys):
         with patch.object(Noisy, "fit", stop_in_third_phase), pytest.raises(InterruptedError):
             run("resumed", runs / "digits.npz")
         assert told_error(capsys, "base", "resumed").startswith(
-            "error: diff resumed: this run has no results.json yet; finish it by resume resumed."
+            "error: diff resumed: this run has no results.json yet; finish it by python cli.py resume resumed."
         )
         shutil.copytree("resumed", "moved")
         run("resumed", runs / "digits.npz", resume=True)

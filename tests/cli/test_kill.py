@@ -214,7 +214,7 @@ def test_ctrl_c_on_a_terminal(tmp_path, capsys):
     assert "\x1b[" in shown and "━" in shown, "a bar is drawn with these"
     assert re.search(r"phase 1/2: \d+ steps in [\d.]+ s, accuracy on the tasks so far [\d.]+ %", shown)
     message = shown.rstrip().splitlines()[-1]
-    assert message.endswith(f"interrupted; go on with resume {folder}")
+    assert message.endswith(f"interrupted; go on with python cli.py resume {folder}")
     assert "Traceback" not in shown
     assert not (folder / "results.json").exists()
     assert main(["resume", str(folder)]) == 0
@@ -235,7 +235,7 @@ def test_a_scheduler_ends_a_run(tmp_path):
     process.terminate()
     process.join(PATIENCE_S)
     assert process.exitcode == 143
-    assert (tmp_path / "log.txt").read_text() == f"terminated; go on with resume {folder}\n"
+    assert (tmp_path / "log.txt").read_text() == f"terminated; go on with python cli.py resume {folder}\n"
     assert not (folder / "results.json").exists()
 
 
@@ -255,7 +255,7 @@ def test_a_scheduler_ends_two_workers(who, tmp_path):
     for number in {"main": [leader], "worker": workers[1:], "all": [leader, *workers]}[who]:
         os.kill(number, signal.SIGUSR1)
     assert exit_status(leader) == 143
-    assert place.log.read_text().splitlines()[-1] == f"terminated; go on with resume {place.run}"
+    assert place.log.read_text().splitlines()[-1] == f"terminated; go on with python cli.py resume {place.run}"
     assert "Traceback" not in place.log.read_text()
     assert list((place.run / "checkpoints").glob("inside-phase-*.ckpt"))
     deadline = time.monotonic() + GONE_S

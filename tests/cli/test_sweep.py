@@ -276,7 +276,7 @@ class TestStopped:
         process.join(PATIENCE_S)
         assert not (tmp_path / "sweep" / "sweep.json").exists()
         if number == signal.SIGTERM:
-            assert f"go on with resume {tmp_path / 'sweep'}" in (tmp_path / "log.txt").read_text()
+            assert f"go on with python cli.py resume {tmp_path / 'sweep'}" in (tmp_path / "log.txt").read_text()
         again = self.resumed(tmp_path, "again.txt")
         again.join(PATIENCE_S)
         assert again.exitcode == 0, (tmp_path / "again.txt").read_text()

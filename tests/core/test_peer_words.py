@@ -2,8 +2,9 @@
 
 import pytest
 
+import redwood
 from redwood.core.errors import UnknownNameError, nearest
-from redwood.core.peer_words import TABLE, answer, plain, same
+from redwood.core.peer_words import CALLS, TABLE, answer, in_python, plain, same
 from redwood.experiments.command_line.arguments import commands
 from redwood.methods.table import AGENT_PARTS, METHODS
 from redwood.settings.data.table import DATASETS
@@ -24,6 +25,13 @@ def test_each_answer_is_one_sentence():
         text = answer(kind, word, whose="M")
         assert text.endswith(".") and "{" not in text and ". " not in text, text
         assert len(text.split()) <= 30, text
+
+
+def test_no_word_of_python_stands_twice():
+    words = [plain(word) for words in CALLS for word in words.split()]
+    assert len(set(words)) == len(words) and set(words).isdisjoint(map(plain, redwood.__all__))
+    words += [word for kind, word in WORDS if kind in ("method", "setting", "data set")]
+    assert all("--" not in in_python(word) for word in words)
 
 
 def test_spelling_of_a_word_does_not_count():

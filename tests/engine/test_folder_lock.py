@@ -37,7 +37,7 @@ def holder(tmp_path):
 def test_another_process_is_told_and_has_the_folder_once_the_owner_is_killed(tmp_path, holder):
     lock = FolderLock()
     assert not lock.try_acquire(tmp_path)
-    with pytest.raises(ElsewhereError, match=f"Another process is writing to {tmp_path}; .* go on with resume"):
+    with pytest.raises(ElsewhereError, match=f"Another process is writing to {tmp_path}; .* go on with redwood.resume"):
         lock.acquire(tmp_path, patience_s=0.1)
     os.kill(holder.pid, signal.SIGKILL)
     lock.acquire(tmp_path)

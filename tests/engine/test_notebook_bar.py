@@ -44,6 +44,13 @@ def test_a_run_in_a_notebook(shown, monkeypatch):
         reporter.phase_started(0, steps=4)
         reporter.step(2)
         reporter.phase_finished(0, 0.5)
-    first, last = shown[0][1], shown[-1][1]
+        last = shown[-1][1]
+    first = shown[0][1]
     assert first["text/plain"] == "phase 1/2" and 'value="0"' in first["text/html"]
     assert 'value="1" max="2"' in last["text/html"] and "accuracy on the tasks so far 50.0 %" in last["text/plain"]
+    assert shown[-1] == ("changed", {"text/html": "", "text/plain": ""}), "the bar of a run that has ended goes"
+
+
+def test_nothing_is_cleared_before_the_first_step(shown):
+    NotebookBar().clear()
+    assert shown == []

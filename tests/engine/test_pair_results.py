@@ -1,6 +1,10 @@
 """What is said of the runs of a pair."""
 
-from redwood.engine.pair_results import repeats_of
+from dataclasses import replace
+
+import pytest
+
+from redwood.engine.pair_results import PairResults, repeats_of
 from redwood.settings.scores.results import Results
 
 
@@ -9,6 +13,13 @@ def run(seed, order=None):
     return Results(
         setting="s", method="m", dataset="d", seed=seed, num_phases=1, accuracy_matrix=[[1.0]], config=config
     )
+
+
+def test_metrics_are_means_over_the_runs():
+    other = replace(run(1), accuracy_matrix=[[0.5]])
+    metrics = PairResults("s", "m", [run(0), other]).metrics
+    assert metrics["average_accuracy"] == pytest.approx(0.75) and metrics["online_accuracy"] is None
+    assert metrics.keys() == run(0).metrics.keys() and PairResults("s", "m").metrics == {}
 
 
 def test_how_often_runs_were_repeated():

@@ -89,7 +89,7 @@ def test_training_is_saved_after_the_step_in_hand(number, whole, slurm, tmp_path
     with monkeypatch.context() as patch:
         send_once(patch, Finetune, "loss", number, after=30)
         assert main([*PAIR, "--run_dir", str(folder)]) == CODES[number]
-    assert capsys.readouterr().err == f"{WORDS[CODES[number]]}; go on with resume {folder}\n"
+    assert capsys.readouterr().err == f"{WORDS[CODES[number]]}; go on with python cli.py resume {folder}\n"
     assert (folder / "checkpoints" / "inside-phase-001.ckpt").exists(), "though there are fewer steps than between two"
     assert not list(tmp_path.rglob("hpc_ckpt*")) and not slurm.exists()
     assert signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler)
@@ -106,7 +106,7 @@ def test_elsewhere_it_ends_at_once(owner, name, number, whole, tmp_path, monkeyp
     with monkeypatch.context() as patch:
         send_once(patch, owner, name, number, after=1)
         assert main([*PAIR, "--run_dir", str(folder)]) == CODES[number]
-    assert capsys.readouterr().err == f"{WORDS[CODES[number]]}; go on with resume {folder}\n"
+    assert capsys.readouterr().err == f"{WORDS[CODES[number]]}; go on with python cli.py resume {folder}\n"
     assert not (folder / "results.json").exists() and not list(folder.rglob(".*"))
     assert_goes_on(folder, whole)
 

@@ -146,6 +146,14 @@ class TestSignificance:
         assert difference.p_holm == pytest.approx(3 * least_p(8))
         assert found.note == ""
 
+    @pytest.mark.parametrize(("kind", "limits"), [(Results, (0.0, 1.0)), (RegressionResults, (0.0, math.inf))])
+    def test_intervals_end_where_the_measure_ends(self, kind, limits):
+        scores = {"a": [0.99, 1.0, 0.9], "b": [0.01, 0.0, 0.1]}
+        found = significance_of([row(name, values, kind) for name, values in scores.items()])["s"]
+        assert mean_interval(scores["a"])[1] > 1 and mean_interval(scores["b"])[0] < 0
+        assert found.intervals["a"][1] == min(mean_interval(scores["a"])[1], limits[1])
+        assert found.intervals["b"] == (0.0, mean_interval(scores["b"])[1])
+
     def test_lower_is_better(self):
         rows = [row(name, np.arange(8) + shift, RegressionResults) for name, shift in [("a", 1.0), ("b", 0.0)]]
         assert significance_of(rows)["s"].marks == {"a": WORSE, "b": BEST}

@@ -2,12 +2,14 @@
 
 import inspect
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import ClassVar
 
 import pytest
 
@@ -163,6 +165,65 @@ class TestCompare:
         assert main(["resume", "out"]) == 2
         assert "cannot hold the dataset of its runs, which was given from Python" in capsys.readouterr().err
         assert "Started from Python" in Path("out/report.html").read_text()
+
+
+class Stopping(Finetune):
+    """Stops in its second phase, as after Ctrl-C; unless it goes on."""
+
+    goes_on: ClassVar[bool] = False
+
+    def loss(self, step):
+        if self.run.global_step > 0 and not self.goes_on:
+            os.kill(os.getpid(), signal.SIGINT)
+        return super().loss(step)
+
+
+@pytest.fixture
+def stopping(monkeypatch):
+    """A class that no other process finds, and the function that lets it go on."""
+    monkeypatch.setattr(Stopping, "__module__", "__main__")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield lambda: monkeypatch.setattr(Stopping, "goes_on", True)
+    signal.signal(signal.SIGINT, before)
+
+
+class TestResume:
+    @pytest.mark.parametrize("more", [{}, {"seeds": 2}])
+    def test_after_ctrl_c(self, more, stopping):
+        data, call = few_digits(), redwood.compare if more else redwood.run
+        with pytest.raises(KeyboardInterrupt) as stopped:
+            call("class_incremental", Stopping, dataset=data, run_dir="out", **more, **SMALL)
+        assert type(stopped.value) is KeyboardInterrupt, "Python exits with 130 for it alone"
+        assert str(stopped.value) == 'interrupted; go on with redwood.resume("out")'
+        assert list(Path("out").rglob("inside-phase-001.ckpt"))
+        stopping()
+        resumed = redwood.resume("out", method=Stopping, dataset=data, quiet=True)
+        whole = call("class_incremental", Stopping, dataset=data, **more, **SMALL)
+        if more:
+            assert list(map(comparable, resumed.results)) == list(map(comparable, whole.results))
+        else:
+            assert comparable(resumed) == comparable(whole)
+        assert repr(redwood.resume("out", method=Stopping, dataset=data)) == repr(resumed), "it is only read"
+
+    def test_what_is_missing_is_told_with_the_call(self, stopping):
+        with pytest.raises(KeyboardInterrupt):
+            redwood.run("class_incremental", Stopping, dataset=few_digits(), run_dir="out", **SMALL)
+        for given, sentence in [
+            ({}, r'the dataset of its run, few_digits, .* by redwood.resume\("out", dataset=...\)'),
+            ({"dataset": few_digits()}, r'method: __main__:Stopping; call redwood.resume\("out", method=Stopping\)'),
+            ({"method": Failing}, "method=Failing is not in out, which has __main__:Stopping; give the class of that"),
+            ({"method": "ewc"}, "method=ewc is a name, which out has itself; give a class"),
+            ({"lr": 1}, "--lr stays as it is"),
+        ]:
+            with pytest.raises(redwood.RedwoodError, match=sentence):
+                redwood.resume("out", **{"dataset": few_digits()} | given if given else {})
+        with pytest.raises(redwood.RedwoodError, match="there is no run in this folder"):
+            redwood.resume("elsewhere")
+
+    def test_objects_stay_in_this_process(self):
+        redwood.compare("class_incremental", "random", dataset=few_digits(), run_dir="out", **SMALL)
+        with pytest.raises(redwood.RedwoodError, match="cannot be sent to other processes"):
+            redwood.resume("out", dataset=few_digits(), jobs=2)
 
 
 class TestErrors:

@@ -69,7 +69,7 @@ def test_what_is_no_source(tmp_path):
     with pytest.raises(DataError, match=r"results\.json"):
         read_source(folder)
     (folder / "results.json").unlink()
-    with pytest.raises(RedwoodError, match="finish it by resume"):
+    with pytest.raises(RedwoodError, match=r"finish it by redwood.resume\("):
         read_source(folder)
 
 

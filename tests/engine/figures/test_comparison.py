@@ -245,6 +245,23 @@ class TestOneSetting:
         assert figures[0].get_figwidth() > 2 * figures[0].get_figheight(), "three panels side by side"
         assert {text.get_text() for text in trade_off.texts} == set(VALUES), "there is room to name all"
 
+    @pytest.mark.parametrize(
+        ("own", "other", "ticks"),
+        [
+            (["may", "june"], ["may", "june"], ["may", "june"]),
+            (["may", "june"], ["june", "may"], ["0", "1"]),
+            ([], [], ["0", "1"]),
+            (["a name of many letters", "june"], ["a name of many letters", "june"], ["0", "1"]),
+        ],
+    )
+    def test_courses_have_the_names_of_the_tasks_if_all_agree(self, own, other, ticks, figures):
+        one, two = cells(["continual"], ["finetune", "ewc"])
+        for pair, task_names in ((one, own), (two, other)):
+            for result in pair.results:
+                result.task_names = task_names
+        draw(figures, [one, two])
+        assert names(figures[0].axes[1].get_xticklabels()) == ticks
+
     def test_the_trade_off_counts_tuning(self, figures):
         pairs = cells(("continual",))
         tuned = next(pair for pair in pairs if pair.method == "ewc")

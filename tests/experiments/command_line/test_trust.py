@@ -1,9 +1,11 @@
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
+from redwood.core.calls import from_command_line
 from redwood.experiments.command_line.arguments import UsageError
-from redwood.experiments.command_line.trust import refuse_untrusted
+from redwood.experiments.command_line.trust import LOAD, refuse_untrusted
 
 
 @pytest.mark.parametrize("name", ["setting", "method", "model", "expert_models", "backbone", "dataset", "env"])
@@ -37,10 +39,26 @@ def test_code_beside_data_of_hugging_face_is_refused(options):
 def test_code_in_a_file_of_tasks_is_refused(option, tmp_path):
     file = tmp_path / "tasks.yaml"
     file.write_text("tasks:\n  - dataset: digits\n  - {dataset: 'evil.py:make', name: harmless}\n")
-    with pytest.raises(UsageError, match=r"names the file .*tasks.yaml, whose data set evil.py:make is code.*--trust"):
+    with pytest.raises(UsageError, match=r"the file .*tasks.yaml, whose data set evil.py:make is code.*trust=True"):
         refuse_untrusted({option: str(file)}, Path("config.yaml"), "resume")
     file.write_text("tasks:\n  - dataset: digits\n  - dataset: prototypes\n")
     refuse_untrusted({option: str(file)}, Path("config.yaml"), "resume")
+
+
+@pytest.mark.parametrize(
+    ("option", "reference", "told", "told_in_python"),
+    [
+        ("--config", "own.py:Mine", "add --trust, or --method own.py:Mine", "add trust=True, or --method own.py:Mine"),
+        ("resume", "own.py:Mine", "add --trust", 'add trust=True, or call redwood.resume("runs/x", method=Mine)'),
+        (LOAD, "__main__:Mine", 'go on from Python, by redwood.load("runs/x", ', 'call redwood.load("runs/x", method'),
+    ],
+)
+def test_the_remedy_can_be_pasted(option, reference, told, told_in_python):
+    for start, remedy in ((nullcontext(), told_in_python), (from_command_line("redwood"), told)):
+        with start, pytest.raises(UsageError) as raised:
+            refuse_untrusted({"method": reference}, Path("runs/x/config.yaml"), option)
+        assert remedy in str(raised.value)
+    refuse_untrusted({"method": reference}, Path("runs/x/config.yaml"), option, given={reference: object})
 
 
 @pytest.mark.parametrize("value", ["digits", "missing.yaml", ""])

@@ -1,9 +1,11 @@
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from redwood.core.calls import from_command_line
 from redwood.experiments.command_line.pairs import Pair
 from redwood.experiments.launchers.jobs import Failure, Job
 from redwood.experiments.launchers.monitor import make_monitor
@@ -31,18 +33,23 @@ def said(here=False, quiet=False, terminal=False):
 
 def test_a_bar_in_a_notebook(monkeypatch):
     told = []
-    monkeypatch.setattr("redwood.engine.notebook_bar.NotebookBar.show", lambda self, *what, **_: told.append(what))
+    bar = "redwood.engine.notebook_bar.NotebookBar"
+    monkeypatch.setattr(f"{bar}.show", lambda self, *what, **_: told.append(what))
+    monkeypatch.setattr(f"{bar}.clear", lambda self: told.append("cleared"))
     console = Console(file=io.StringIO(), width=70, force_jupyter=True)
     monkeypatch.setattr(console, "print", lambda text, **_: told.append(str(text)))
     with make_monitor(console, 3, 1, here=True, quiet=False) as monitor:
         monitor.started(JOBS[0])
         monitor.ended(JOBS[0], DONE)
         monitor.ended(JOBS[1], FAILED)
+        monitor.ended(JOBS[1], replace(FAILED, traceback="Traceback ..."))
     assert told == [
         (1, 3, "1 of 3 runs; continual / One, seed 3"),
         (2, 3, "2 of 3 runs; continual / One, seed 3: average accuracy 50.0 %, 1.2 s"),
         "continual / Two, seed 3 failed: It does [not] want to.",
         (3, 3, "3 of 3 runs, 1 failed; continual / Two, seed 3: failed"),
+        (4, 3, "4 of 3 runs, 2 failed; continual / Two, seed 3: failed"),  # its traceback has told it already
+        "cleared",
     ]
 
 
@@ -52,7 +59,9 @@ def test_quiet(here):
 
 
 def test_headings_over_what_runs_print():
-    assert said(here=True) == "continual / One, seed 3\ncontinual / Two, seed 3\n"
+    with from_command_line("redwood"):
+        assert said(here=True) == "continual / One, seed 3\ncontinual / Two, seed 3\n"
+    assert said(here=True).splitlines()[2:] == ["continual / Two, seed 3 failed: It does [not] want to."]
 
 
 def test_a_line_a_run_in_a_log_file():

@@ -178,6 +178,9 @@ def test_the_front_and_the_tests_are_those_of_the_tables(tmp_path):
     low, high = map(float, lines[0]["95 % interval"].text.split(" to "))
     assert low < 100 * scores[0] < high
     assert any("†" in line["FLOPs"].text for line in lines)
+    (table,) = content_of([read_source(tmp_path / "all")]).parts[0].tables
+    assert table.notes[-1] == "† no method is better in both score and FLOPs"
+    assert not any(mark in note for mark in "▲△" for note in table.notes), "no cell has these"
 
 
 def test_a_method_has_one_colour_in_figures_and_on_the_page(tmp_path):

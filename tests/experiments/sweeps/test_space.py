@@ -80,7 +80,10 @@ def test_a_file_and_the_command_line_join(tmp_path):
         ("lr: {log: 1}", "lr has to be a range"),
         ("lr:", "lr has to be a range"),
         ("lr: [[1, 2], 3]", "lr has to be a range"),
-        ("model: ['net.py:Net', mlp]", "names code that would be run, model: net.py:Net; look at it, then add --trust"),
+        (
+            "model: ['net.py:Net', mlp]",
+            "code that would be run, model: net.py:Net; look at it, then add trust=True",
+        ),
     ],
 )
 def test_bad_files(tmp_path, text, sentence):

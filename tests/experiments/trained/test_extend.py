@@ -324,13 +324,16 @@ class TestTrust:
 class TestFromPython:
     def test_a_model_learns(self, parent, folder, tmp_path):
         model = redwood.load(parent, device="cpu")
-        more = np.load(folder / "more_classes.npz")
-        names, y = np.unique(more["y"], return_inverse=True)
-        y_test = np.searchsorted(names, more["y_test"])
-        data = Dataset.from_arrays(more["x"], y, more["x_test"], y_test, class_names=names.tolist(), name="more")
+        data = Dataset.from_arrays(**np.load(folder / "more_classes.npz"), name="more")
         results = model.learn(data, run_dir=tmp_path / "run", nb_tasks=3, quiet=True)
         assert len(results.accuracy_matrix[-1]) == 5
         assert (model.folder, model.phases, len(model.class_names)) == (tmp_path / "run", 5, 10)
+
+    def test_a_model_learns_arrays(self, parent, folder, tmp_path):
+        model, more = redwood.load(parent, device="cpu"), np.load(folder / "more_classes.npz")
+        before = model.class_names
+        model.learn((more["x"], more["y"]), run_dir=tmp_path / "run", quiet=True)
+        assert model.class_names == (*before, *sorted(set(more["y"].tolist())))
 
     def test_a_model_of_an_earlier_phase_is_exported_as_such_and_does_not_learn(self, folder, tmp_path):
         method = get_method("finetune")()
@@ -418,7 +421,7 @@ class TestCommandLine:
         copied = Path(shutil.copytree(parent, tmp_path / "copy"))
         (copied / "results.json").unlink()
         assert main(["extend", str(copied), "--dataset", "digits"]) == 2
-        says(capsys, "is not over; finish it by resume")
+        says(capsys, "is not over; finish it by python cli.py resume")
 
     def test_environments(self, tmp_path, capsys):
         arguments = ["--setting", "incremental_rl", "--method", "random", "--nb_tasks", "2", "--steps_per_task", "20"]

@@ -100,6 +100,28 @@ class TestWhatALoadedRunNeeds:
         model = redwood.load(tmp_path / "run", model=network)
         assert torch.equal(model.scores(SAMPLES), method.predict(SAMPLES, None))
 
+    def test_its_classes_if_no_process_finds_them(self, tmp_path):
+        class Narrow(ClassIncrementalSetting):
+            """Of a notebook."""
+
+        class Mine(Finetune):
+            """Of a notebook."""
+
+        data = few_digits()
+        method = Mine()
+        Narrow(dataset=data, nb_tasks=2).apply(method, run_dir=str(tmp_path / "run"), quiet=True, accelerator="cpu")
+        with refused(r"code that would be run, setting: .*Narrow; call redwood.load\(.*, setting=Narrow\)"):
+            redwood.load(tmp_path / "run")
+        with refused(r"cannot be found again; .*, or give the class, as in redwood.load\(DIR, setting=Mine\)"):
+            redwood.load(tmp_path / "run", trust=True)
+        with refused("method=Finetune is not in .*, which has .*Mine; give the class of that name"):
+            redwood.load(tmp_path / "run", method=Finetune)
+        model = redwood.load(tmp_path / "run", setting=Narrow, method=Mine)
+        assert torch.equal(model.scores(SAMPLES), method.predict(SAMPLES, None))
+        with pytest.warns(UserWarning, match="what is forgotten of it is not measured"):
+            model.learn(data, run_dir=tmp_path / "more", quiet=True)
+        assert type(model.method) is Mine and model.folder == tmp_path / "more"
+
     def test_not_to_be_told_its_precision(self, tmp_path):
         method = Finetune()
         options = {"run_dir": str(tmp_path / "run"), "quiet": True, "accelerator": "cpu", "precision": "64-true"}

@@ -47,6 +47,7 @@ class TestAClassifier:
 
     def test_knows_its_classes_and_its_run(self, model):
         assert model.class_names == NAMES
+        assert repr(model) == "<TrainedModel of class_incremental / finetune: 2 phases, 10 classes>"
         assert (model.config["setting"], model.phases, model.results.num_phases) == ("class_incremental", 2, 2)
 
     def test_features_lead_to_the_scores(self, model):

@@ -51,7 +51,7 @@ def partly(tmp_path_factory):
 
 
 class TestARunThatHasLearnedNothing:
-    SENTENCE = "has learned no phase yet; finish it by resume"
+    SENTENCE = "has learned no phase yet; finish it by "
 
     def test_is_not_loaded(self, untrained):
         with refused(self.SENTENCE):

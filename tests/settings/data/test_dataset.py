@@ -21,11 +21,10 @@ def make(x=X, y=Y):
     ("given", "sentence"),
     [
         (
-            {"y": NAMES[Y]},
-            r"the labels are no array of numbers \(ndarray of <U3\); give integers 0..K-1, as",
+            {"y": np.array(["ash", 1, None] * 2, dtype=object)},
+            r"the labels are no array of numbers \(ndarray of str\); give integers 0..K-1, or texts alone",
         ),
-        ({"y": list(NAMES[Y])}, r"the labels are no array of numbers \(list of str_?\)"),
-        ({"y": NAMES[Y].astype(object)}, r"the labels are no array of numbers \(ndarray of str\)"),
+        ({"y": [[0], [1, 2]]}, r"the labels are no array of numbers \(list of list\)"),
         ({"x": NAMES[Y]}, "the samples are no array of numbers"),
         (
             {"x": [np.zeros(2), np.zeros(3)]},
@@ -46,7 +45,6 @@ def test_what_cannot_be_learned_from_is_told_with_a_remedy(given, sentence):
 
 
 def test_the_remedies_work():
-    assert make(y=np.unique(NAMES[Y], return_inverse=True)[1]).n_classes == 3
     assert make(x=np.moveaxis(IMAGES, -1, 1)).sample_shape == (3, 8, 8)
     assert make(x=X[:, 0][:, None]).sample_shape == (1,)
 
@@ -106,6 +104,76 @@ class TestValidationMask:
         numbers = Y + 0.5
         with pytest.raises(DataError, match="all training samples are kept for validation"):
             Dataset.from_arrays(X, numbers, X, numbers, validation=[True] * 6)
+
+
+class TestTexts:
+    @pytest.mark.parametrize("labels", [NAMES[Y], list(NAMES[Y]), NAMES[Y].astype(object), NAMES[Y].astype(bytes)])
+    def test_they_are_numbered_in_their_order_and_name_the_classes(self, labels):
+        data = make(y=labels)
+        assert data.y.tolist() == data.y_test.tolist() == Y.tolist() and data.class_names == tuple(NAMES)
+        assert {type(name) for name in data.class_names} == {str}
+
+    def test_numbers_as_texts_are_texts(self):
+        assert make(y=np.array(["10", "9", "10", "9", "9", "10"])).class_names == ("10", "9")
+
+    @pytest.mark.parametrize(
+        ("y_test", "more", "sentence"),
+        [
+            (Y, {}, "Data set arrays has texts in y beside numbers in the other split; save both as texts"),
+            (["ash", "fir"] * 3, {}, "Data set arrays: the class 'fir' of y_test never occurs in y; add samples"),
+            (NAMES[Y], {"class_names": NAMES}, "texts name their classes; leave class_names out"),
+        ],
+    )
+    def test_what_does_not_fit(self, y_test, more, sentence):
+        with pytest.raises(DataError, match=sentence):
+            Dataset.from_arrays(X, NAMES[Y], X, y_test, **more)
+
+
+class TestWithoutTestSamples:
+    N = 60
+    X, Y, T = np.arange(N)[:, None], np.arange(N) % 3, np.arange(N) // 30
+
+    def test_one_fifth_of_each_class_in_each_task_is_held_out(self):
+        slices, mask = self.Y.astype(str), self.T == 0
+        data = Dataset.from_arrays(self.X, NAMES[self.Y], t=self.T, slices=slices, task_names=["may", "june"])
+        assert (
+            np.unique(data.y_test.numpy() + 3 * data.contexts_test.numpy(), return_counts=True)[1].tolist() == [2] * 6
+        )
+        assert sorted([*data.x[:, 0].tolist(), *data.x_test[:, 0].tolist()]) == list(range(self.N))
+        assert (data.task_names, data.class_names) == (("may", "june"), ("ash", "elm", "oak"))
+        assert data.slices.tolist() == data.y.tolist() and data.slices_test.tolist() == data.y_test.tolist()
+        assert (data.x_test % 3)[:, 0].tolist() == data.y_test.tolist(), "rows stay together"
+        masked = Dataset.from_arrays(self.X, self.Y, validation=mask)
+        assert masked.validation.tolist() == (masked.x[:, 0] < 30).tolist()
+
+    def test_the_seed_draws_them(self):
+        one, same, other = (Dataset.from_arrays(self.X, self.Y, seed=seed).x_test.tolist() for seed in (0, 0, 1))
+        assert one == same != other
+
+    @pytest.mark.parametrize("more", [{"time": -np.arange(N)}, {"ordered": True}, {"y": np.arange(N) + 0.5}])
+    def test_they_lie_all_along_the_samples_where_order_matters(self, more):
+        data = Dataset.from_arrays(**{"x": self.X, "y": self.Y % 1} | more)
+        assert np.bincount(data.x_test[:, 0] // 5).tolist() == [1] * 12
+
+    @pytest.mark.parametrize(
+        ("more", "sentence"),
+        [
+            ({"x_test": X}, "x_test needs y_test; give both, or no array of test samples"),
+            ({"t_test": T}, "t_test needs x_test and y_test; give both"),
+            ({"y": Y[:5]}, "there are 60 samples, but 5 labels; give one for each"),
+            ({"t": T[:5]}, "there are 5 values of t, but 60 labels; give one for each"),
+            ({"y": np.arange(N)}, "fewer than 2 samples cannot be split"),
+        ],
+    )
+    def test_what_does_not_fit(self, more, sentence):
+        with pytest.raises(DataError, match=sentence):
+            Dataset.from_arrays(**{"x": self.X, "y": self.Y} | more)
+
+    def test_tasks_need_as_many_names(self):
+        with pytest.raises(DataError, match="1 names do not fit 2 tasks"):
+            Dataset.from_arrays(self.X, self.Y, t=self.T, task_names=["may"])
+        with pytest.raises(DataError, match="task_names are those of the tasks t; give t, too"):
+            Dataset.from_arrays(self.X, self.Y, task_names=["may"])
 
 
 class TestClassNames:
