@@ -27,8 +27,9 @@ TEXTS = {"project", "target_column", "task_column", "time_column", "slices", "ex
     *("data_dir", "buffer_dir", "run_dir", "library", "reference", "weights", "backbone_weights"),
     *("stream_file", "concepts"),
 }
-# Data may come from Hugging Face: its package runs no code of a data set from version 4 on. These options are for code.
 LOAD = "redwood.load"
+_OWN_CODE = "; that runs it, and your own code needs it, too"
+# Data may come from Hugging Face: its package runs no code of a data set from version 4 on. These options are for code.
 _HUGGING_FACE, _CODE = "hf:", ("setting", "method", "env")
 # Prefixes with a colon that name no code: a kind of data set or of environment.
 _KINDS = ("continuum:", "drift_regression:", "supervised:")
@@ -67,17 +68,16 @@ def _remedy(option: str, source: Path, name: str, text: str) -> str:
     """How to have the code run that an option of a file names."""
     function = {"resume": "resume", LOAD: "load"}.get(option)
     if function is None or name not in ("setting", "method"):
-        return f"look at it, then add {_trust()}{f', or --{name} {text}' if option == '--config' else ''}"
+        also = f", or --{name} {text}" if option == "--config" else ""
+        return f"look at it, then add {_trust()}{also}{_OWN_CODE}"
     call = python_call(function, source.parent, f"{name}={class_in(text)}")
     if is_lost(text):
         return f"call {call}" if in_python() else f"go on from Python, by {call}"
-    return f"look at it, then add {_trust()}{f', or call {call}' if in_python() else ''}"
+    return f"look at it, then add {_trust()}{f', or call {call}' if in_python() else ''}{_OWN_CODE}"
 
 
 def _trust() -> str:
-    if in_python():
-        return "trust=True"
-    return "--trust to the command; your own code needs it, too"
+    return "trust=True" if in_python() else "--trust to the command"
 
 
 def _data_sets_in(file: Path) -> Iterable[str]:

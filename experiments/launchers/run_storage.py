@@ -77,7 +77,7 @@ class RunStorage:
             system, root = self._open()
             system.invalidate_cache()
             kept = f"{root}/{folder.name}"
-            for path in sorted(system.find(kept), key=_turn):
+            for path in sorted((path for path in system.find(kept) if not path.endswith(".tmp")), key=_turn):
                 target = folder / path.partition(f"{kept}/")[2]
                 target.parent.mkdir(parents=True, exist_ok=True)
                 unfinished = temporary_path(target)
@@ -122,7 +122,7 @@ class RunStorage:
                     place = f"{root}/{folder.name}/{name}"
                     system.makedirs(place.rpartition("/")[0], exist_ok=True)
                     with suppress(FileNotFoundError):  # the run has just removed it
-                        system.put_file(str(folder / name), place)
+                        _put(system, folder / name, place)
                         done[name] = found[name]
             for name in done.keys() - found.keys():
                 with suppress(FileNotFoundError):
@@ -155,6 +155,16 @@ def _files(folder: Path) -> dict[str, tuple[int, int]]:
                 stat = path.stat()
                 found[path.relative_to(folder).as_posix()] = (stat.st_mtime_ns, stat.st_size)
     return found
+
+
+def _put(system: Any, path: Path, place: str) -> None:
+    """Copy a file as a whole: a bucket shows none that is not complete, but a folder does."""
+    if "file" not in system.protocol:
+        system.put_file(str(path), place)
+        return
+    unfinished = temporary_path(Path(place))
+    system.put_file(str(path), str(unfinished))
+    unfinished.replace(place)
 
 
 def _turn(name: str) -> tuple[bool, bool]:

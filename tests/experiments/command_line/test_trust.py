@@ -48,7 +48,12 @@ def test_code_in_a_file_of_tasks_is_refused(option, tmp_path):
 @pytest.mark.parametrize(
     ("option", "reference", "told", "told_in_python"),
     [
-        ("--config", "own.py:Mine", "add --trust, or --method own.py:Mine", "add trust=True, or --method own.py:Mine"),
+        (
+            "--config",
+            "own.py:Mine",
+            "add --trust to the command, or --method own.py:Mine",
+            "add trust=True, or --method own.py:Mine",
+        ),
         ("resume", "own.py:Mine", "add --trust", 'add trust=True, or call redwood.resume("runs/x", method=Mine)'),
         (LOAD, "__main__:Mine", 'go on from Python, by redwood.load("runs/x", ', 'call redwood.load("runs/x", method'),
     ],

@@ -1,5 +1,6 @@
 import pytest
 
+from redwood.core.calls import from_command_line
 from redwood.core.errors import RedwoodError
 from redwood.engine.processes import WorkerCrashedError
 from redwood.experiments.command_line.pairs import Pair
@@ -46,7 +47,8 @@ def test_a_failure_in_one_line(error, reason, tmp_path, monkeypatch, capsys):
         raise error
 
     monkeypatch.setattr(jobs, "execute", fail)
-    failure = run_job(job(tmp_path))
+    with from_command_line("redwood"):
+        failure = run_job(job(tmp_path))
     foreseen = isinstance(error, RedwoodError)
     assert isinstance(failure, Failure)
     assert (failure.reason, failure.unforeseen) == (reason, not foreseen)
