@@ -115,6 +115,10 @@ CASES = {
     "another one": (["--list"], "--list is a command now: python cli.py list"),
     "a command beside a pair": ([*PAIR, "--sweep", "lr=1,2"], "--sweep is a command now: python cli.py sweep NAME="),
     "a command in a command": (["export", "x", "--resume", "y"], "--resume is a command now"),
+    "a command in resume": (
+        ["resume", "x", "--sweep", "lr=1,2"],
+        "--sweep is a command now: python cli.py sweep NAME=",
+    ),
     "a command after options": ([*PAIR, "advise"], "'advise' belongs to no option; a command comes first"),
     "options before the folder": (
         ["resume", "--workers", "2", "x"],

@@ -48,6 +48,20 @@ class TestTransfer:
         assert method.paths[-1]["origin"] == "phase 0" and method.paths[-1]["reused"] in (1, 2)
 
 
+def test_one_earlier_network_is_searched():
+    """The most related one (Veniat et al., "Efficient continual learning with modular networks", 2021)."""
+    found = []
+
+    class Noting(MNTDP):
+        def propose(self, samples, classes):
+            candidates = super().propose(samples, classes)
+            found.append(len({one.origin for one in candidates if one.frozen}))
+            return candidates
+
+    learn(Noting(), "s_minus", passes=2)
+    assert set(found) == {0, 1}
+
+
 @pytest.mark.slow
 def test_the_stochastic_search_costs_less():
     both = [learn(MNTDP(search=search), "s_minus", passes=6).cost.flops for search in ("deterministic", "stochastic")]

@@ -129,6 +129,13 @@ class TestSignificance:
         assert (worse["seeds"], worse["class_orders"]) == ("9", "")
 
 
+def test_a_bound_is_told_below_its_own_setting():
+    rows = [PairResults(setting, "finetune", [results(0.5)]) for setting in ("continual", "class_incremental")]
+    rows.append(PairResults("class_incremental", "joint", [results(0.9)], ran_under="cumulative"))
+    before, _, after = printed(rows, 120).partition("class_incremental")
+    assert "ran under cumulative" in after and "ran under" not in before
+
+
 def test_few_have_all_their_metrics():
     text = printed(
         [PairResults("continual", "random", [results(0.5)]), PairResults("traditional", "random", [results(0.25)])]
