@@ -9,6 +9,7 @@ import os
 import socket
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import nullcontext
 from dataclasses import replace
@@ -140,8 +141,18 @@ class RayCluster:
         usual = {"num_cpus": job.width} if self._on_cpu else {"num_cpus": 1, "num_gpus": job.width}
         # Machines may be lost at any time, and a run of any number of lost ones goes on.
         options = {"max_retries": -1, "name": job.label, **usual, **self._needs}
+        self._warn_of_lack(options)
         absolute = replace(job, folder=job.folder.resolve(), waits=True)
         return self._task.options(**options).remote(absolute, os.getcwd(), sys.path, self._place(job))
+
+    def _warn_of_lack(self, needed: Mapping[str, Any]) -> None:
+        """Warn if no machine has what a run needs. One may come: clusters that grow start it when a task waits."""
+        names = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        wanted = {name: needed[name] for name in _NUMBERS if needed.get(name)}
+        if not any(all(node.get(names[name], 0) >= number for name, number in wanted.items()) for node in nodes):
+            asked = " ".join(f"{name}={number:g}" for name, number in wanted.items())
+            warnings.warn(f"No machine of the cluster has --ray {asked}; runs wait until one comes.", stacklevel=2)
 
     def _place(self, job: Job) -> RunStorage | None:
         """Where the job's folder is kept; None if all machines see it."""
@@ -166,6 +177,12 @@ class RayCluster:
 
 def _run_task(job: Job, folder: str, path: list[str], storage: RunStorage | None) -> Outcome:
     """Run the job on a machine of the cluster, in the folder and with the modules of the process that asks for it."""
+    if storage is None and not job.folder.parent.is_dir():  # the process that asks for the run has made it
+        return Failure(
+            f"The machine {socket.gethostname()} does not see the folder {job.folder.parent}; name one that all "
+            "machines see by --run_dir, or a place to keep the runs by --ray storage=URL.",
+            unforeseen=False,
+        )
     if Path(folder).is_dir():
         os.chdir(folder)
     sys.path.extend(entry for entry in path if entry not in sys.path)

@@ -5,13 +5,17 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
+from types import SimpleNamespace
 
 import pytest
 
 from redwood.cli import main
 from redwood.core.errors import RedwoodError
 from redwood.experiments.command_line.arguments import UsageError
-from redwood.experiments.launchers.ray_cluster import RayCluster, parse_ray
+from redwood.experiments.command_line.pairs import Pair
+from redwood.experiments.launchers.jobs import Job
+from redwood.experiments.launchers.ray_cluster import RayCluster, _run_task, parse_ray
 from tests.cli.command import environment
 
 PAIRS = ["--setting", "class_incremental", "--method", "finetune,ewc", "--nb_tasks", "3", "--accelerator", "cpu"]
@@ -105,6 +109,27 @@ def test_an_interrupted_comparison_goes_on(tmp_path):
     assert driver.stderr is not None and "go on with" in driver.stderr.read()
     assert list(folder.glob("*/checkpoints/inside-*")), "a run saves itself inside its phase"
     assert not list(folder.glob("*/failure.json"))
+
+
+class TestLacks:
+    """Without a cluster: what Ray knows is given."""
+
+    def test_what_no_machine_has_is_told(self, tmp_path):
+        pytest.importorskip("ray")
+        cluster = RayCluster({"num_gpus": 2.0}, on_cpu=True)
+        machines = [{"Alive": True, "Resources": {"CPU": 4, "GPU": 1}}, {"Alive": False, "Resources": {"GPU": 8}}]
+        cluster._ray = SimpleNamespace(nodes=lambda: machines)
+        with pytest.warns(UserWarning, match="No machine of the cluster has --ray num_cpus=1 num_gpus=2; runs wait"):
+            cluster._warn_of_lack({"num_cpus": 1, "num_gpus": 2.0})
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            cluster._warn_of_lack({"num_cpus": 4, "num_gpus": 1.0})
+
+    def test_a_machine_that_does_not_see_the_folder(self, tmp_path):
+        job = Job(Pair("class_incremental", "finetune"), (), 0, tmp_path / "elsewhere" / "run")
+        failure = _run_task(job, str(tmp_path), [], None)
+        assert "does not see the folder" in failure.reason and "--ray storage=URL" in failure.reason
+        assert not (tmp_path / "elsewhere").exists()
 
 
 @pytest.mark.slow
