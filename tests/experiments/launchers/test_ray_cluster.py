@@ -136,7 +136,7 @@ class TestLacks:
 def test_a_sweep_and_a_session_of_the_users(tmp_path):
     ray = pytest.importorskip("ray")
     pytest.importorskip("optuna")
-    ray.init(num_cpus=2, log_to_driver=False)
+    ray.init(address="local", num_cpus=2, log_to_driver=False)
     try:
         words = [
             "sweep",
