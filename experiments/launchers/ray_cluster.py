@@ -142,6 +142,7 @@ class RayCluster:
         # Machines may be lost at any time, and a run of any number of lost ones goes on.
         options = {"max_retries": -1, "name": job.label, **usual, **self._needs}
         self._warn_of_lack(options)
+        job.folder.parent.mkdir(parents=True, exist_ok=True)  # a machine that does not see it fails
         absolute = replace(job, folder=job.folder.resolve(), waits=True)
         return self._task.options(**options).remote(absolute, os.getcwd(), sys.path, self._place(job))
 
