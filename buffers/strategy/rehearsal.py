@@ -316,11 +316,15 @@ class RehearsalMixin(BufferSaving):
             return super().batch_to_device(batch, device, dataloader_idx)
         self.write_rest()
         self._record = record = self._new_record(batch)
-        moved = super().batch_to_device(batch, device, dataloader_idx)
-        # A buffer on the GPU stores samples from there, unless a hook has changed them there.
-        from_gpu = self.memory.on_gpu and self._transfer_hook() is None
-        record.to_write = copied(self.samples_of(moved)) if from_gpu and batch is not None else record.samples
-        return moved
+        if not self.memory.on_gpu or batch is None:
+            record.to_write = record.samples
+            return super().batch_to_device(batch, device, dataloader_idx)
+        # A buffer on the GPU stores the samples that are there: chosen on the host, they would wait for the GPU. The
+        # method that is overridden calls these two hooks, the latter of which may change the samples.
+        hook = self._module._call_batch_hook
+        moved = hook("transfer_batch_to_device", batch, device or self.root_device, dataloader_idx)
+        record.to_write = copied(self.samples_of(moved))
+        return hook("on_after_batch_transfer", moved, dataloader_idx)
 
     def _new_record(self, batch: Tree) -> BatchRecord:
         is_repeated = self._loader is not None and self._loader.take()

@@ -30,6 +30,10 @@ GPU = torch.device("cuda", 0)
 # When something that cannot be asked for a device, or is not on one, meets a tensor on the GPU.
 MIXED = {"aten::copy_", "aten::_to_copy", "aten::index.Tensor"}
 READS_ON_HOST = {"aten::_local_scalar_dense", "aten::equal", "aten::is_nonzero"}
+# Operations on the GPU whose result has a shape that the host has to know.
+OF_UNKNOWN_SHAPE = {"aten::nonzero", "aten::masked_select", "aten::_unique2", "aten::unique_dim"}
+# Up to so many bytes are copied from pageable memory without waiting for the GPU.
+UNPINNED = 2**16
 
 Clock = dict[int, int]
 _ticks = itertools.count(1)
@@ -68,6 +72,8 @@ class Stream:
     def synchronize(self) -> None:
         if getattr(_local, "deciding", False) and self.clock.get(_current.gpu.default.id, 0) >= _current.gpu.forward:
             _current.gpu.found["a decision waits for the forward pass"] = where()
+        if threading.current_thread().name != "rehearsal":
+            _current.gpu.waits.append(where())
         _join(_host(), self.clock)
 
 
@@ -214,6 +220,7 @@ class Operation:
         pins: Whether it makes pinned memory.
         is_kernel: Whether the GPU does it.
         reads_on_host: Whether it brings something from the GPU to the host.
+        non_blocking: Whether the host may go on while it copies.
         waits: Whether the host waits until it is done.
     """
 
@@ -231,8 +238,10 @@ class Operation:
         self.views = any(value.alias_info and not value.alias_info.is_write for value in func._schema.returns)
         crosses = self.name in READS_ON_HOST or (not self.on_gpu and self.name in MIXED)
         self.reads_on_host = bool(self.fakes) and crosses
-        non_blocking = kwargs.get("non_blocking") or (self.name == "aten::copy_" and len(args) > 2 and args[2])
-        self.waits = self.reads_on_host and not non_blocking
+        self.non_blocking = kwargs.get("non_blocking") or (self.name == "aten::copy_" and len(args) > 2 and args[2])
+        self.waits = (self.reads_on_host and not self.non_blocking) or (
+            bool(self.fakes) and self.name in OF_UNKNOWN_SHAPE
+        )
 
     def check_devices(self) -> None:
         """Refuse tensors on both devices, as torch does."""
@@ -284,21 +293,23 @@ class FakeGpu:
         found: Races and the like, and where each was seen last.
         forward: When the forward pass of the latest step was launched.
         gate: Whether jobs may go on in the background.
-        copied: Operations that brought something from the GPU to the host.
+        waits: Where a thread other than that of the background has waited for a stream.
     """
 
     stream_type: Any = Stream
 
     def __init__(self) -> None:
         self.found: dict[str, str] = {}
-        self.forward, self.copied = sys.maxsize, 0
+        self.forward = sys.maxsize
+        self.waits: list[str] = []
         self.gate = threading.Event()
         self.gate.set()
         self._pinned: dict[int, tuple[Memory, Tensor | None]] = {}
 
-    def pin(self, address: int, keep: Tensor | None = None) -> None:
+    def pin(self, address: int, keep: Tensor | None = None) -> Memory:
         """Know of pinned memory; `keep` stays, so that no other has its address."""
-        self._pinned[address] = Memory("pinned memory", self, pinned=True), keep
+        self._pinned[address] = memory, _ = Memory("pinned memory", self, pinned=True), keep
+        return memory
 
     def unpin(self, address: int) -> None:
         """Forget pinned memory that is about to be freed."""
@@ -331,10 +342,11 @@ class FakeGpu:
         out = operation.on_cpu()
         if not operation.views:
             self._note(operation)
-        if operation.reads_on_host:
-            self.copied += 1
-            if operation.waits:
-                current_stream().synchronize()
+        if operation.waits or self._waits_for_source(operation):
+            current_stream().synchronize()
+        elif operation.reads_on_host and operation.name == "aten::_to_copy":
+            memory = self.pin(out.untyped_storage().data_ptr(), out)
+            self._access(memory, operation.name, writes=True, is_kernel=True)
         if operation.pins:
             self.pin(out.untyped_storage().data_ptr(), out)
         if not operation.on_gpu:
@@ -363,6 +375,13 @@ class FakeGpu:
                 memory = self._memory_of(leaf)
                 if memory is not None:
                     self._access(memory, func._schema.name, writes=writes, is_kernel=operation.is_kernel)
+
+    def _waits_for_source(self, operation: "Operation") -> bool:
+        """Whether the host waits until its memory has been read."""
+        sources = operation.tensors[-1:] if operation.on_gpu and operation.name in MIXED else []
+        copied = [leaf for leaf in sources if not isinstance(leaf, FakeTensor)]
+        is_pinned = all(self._memory_of(leaf) for leaf in copied)
+        return bool(copied) and not (operation.non_blocking and (is_pinned or copied[0].nbytes <= UNPINNED))
 
     def _memory_of(self, leaf: Any) -> Memory | None:
         if isinstance(leaf, FakeTensor):

@@ -11,7 +11,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule
 from pytorch_lightning.callbacks import Checkpoint
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, mse_loss
 from torch.utils.data import DataLoader
 
 from redwood.buffers.distributed.checkpoint import read_checkpoint, write_checkpoint
@@ -22,7 +22,7 @@ from tests.buffers.distributed.fake_training import held_until_forward, trainers
 from tests.buffers.distributed.gpu_lives import NCCL, joined_by_nothing
 from tests.buffers.strategy.plain_modules import Numbers, strategy_of, trainer_of
 
-BATCH, STEPS, CLASSES, WIDTH = 4, 5, 3, 10
+BATCH, STEPS, CLASSES, WIDTH = 4, 5, 3, 80
 
 
 class Failure(Exception):
@@ -34,7 +34,8 @@ class Plain(LightningModule):
 
     Attributes:
         seen: What each step was trained on, where training is.
-        fails_at: The step that raises `Failure`.
+        calls: How often the loss was computed.
+        fails_at: The call that raises `Failure`.
     """
 
     options: ClassVar[dict[str, Any]] = {}  # of the Trainer
@@ -45,7 +46,7 @@ class Plain(LightningModule):
         torch.manual_seed(0)
         self.net = nn.Sequential(nn.Linear(WIDTH, 6), nn.Tanh(), nn.Linear(6, CLASSES))
         self.seen: list[Tensor] = []
-        self.fails_at, self._gpu = fails_at, gpu
+        self.fails_at, self.calls, self._gpu = fails_at, 0, gpu
 
     def training_step(self, batch: Any, batch_idx: int) -> Any:
         return self.loss(batch)
@@ -54,7 +55,8 @@ class Plain(LightningModule):
         self.seen += [batch["x"].clone(), batch["y"].clone()]
         x = batch["x"].float()
         logits = self.net(x * 2 if self._gpu is None else self._gpu.launch_forward(x))
-        if len(self.seen) == 2 * self.fails_at:
+        self.calls += 1
+        if self.calls == self.fails_at:
             raise Failure
         loss = self.criterion(logits, batch)
         batch["x"].mul_(3)
@@ -76,23 +78,19 @@ class Plain(LightningModule):
         return {"x": torch.sin(ids[:, None] * torch.arange(1.0, WIDTH + 1)), "y": ids % CLASSES}
 
     @classmethod
-    def loader(cls, *, pinned: bool = False) -> Any:
+    def loader(cls) -> Any:
         """The loader of training samples."""
         numbers = Numbers(range(BATCH * STEPS - 1))  # the last batch has one sample fewer
-        return DataLoader(numbers, BATCH, collate_fn=cls.samples, pin_memory=pinned)
+        return DataLoader(numbers, BATCH, collate_fn=cls.samples, pin_memory=True)
 
 
 class Augmented(Plain):
-    """Stores bytes, from pinned memory, and augments them after the transfer."""
+    """Stores bytes, and augments them after the transfer."""
 
     @staticmethod
     def samples(numbers: list[int]) -> Any:
         ids = torch.tensor(numbers)
         return {"x": (ids[:, None] + torch.arange(WIDTH)).to(torch.uint8), "y": ids % CLASSES}
-
-    @classmethod
-    def loader(cls, *, pinned: bool = False) -> Any:
-        return super().loader(pinned=True)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         batch["x"] = batch["x"] / 64 + torch.rand(len(batch["x"]), 1, device=batch["x"].device)
@@ -104,7 +102,7 @@ class Transferred(Plain):
     """Brings its batches to the device by itself, in place of Lightning."""
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        return {name: leaf.to(device) for name, leaf in batch.items()}
+        return {name: leaf.to(device, non_blocking=True) for name, leaf in batch.items()}
 
 
 class Accumulated(Plain):
@@ -121,9 +119,9 @@ class Manual(Plain):
         self.automatic_optimization = False
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
-        first, second = self.optimizers()
+        optimizers: Any = self.optimizers()
         own = {name: leaf.clone() for name, leaf in batch.items()}
-        for optimizer, samples in ((first, batch), (second, own)):
+        for optimizer, samples in zip(optimizers, (batch, own), strict=True):
             optimizer.zero_grad()
             self.manual_backward(self.loss(samples))
             optimizer.step()
@@ -145,15 +143,15 @@ class Distilling(Plain):
         strategy.add_extras(logits=handed_in)
         handed_in.zero_()
         loss = super().criterion(logits, batch)
-        return loss if old is None else loss + (logits[n:] - old).square().mean()
+        return loss if old is None else loss + mse_loss(logits[n:], old)  # which keeps `old` for the backward pass
 
 
 class Joined(Plain):
     """Trains on the batches of two loaders at once."""
 
     @classmethod
-    def loader(cls, *, pinned: bool = False) -> Any:
-        return {"left": super().loader(pinned=True), "right": super().loader()}
+    def loader(cls) -> Any:
+        return {"left": super().loader(), "right": super().loader()}
 
     def training_step(self, batch: Any, batch_idx: int) -> Any:
         return self.loss(batch["left"]) + self.loss(batch["right"])
@@ -177,6 +175,14 @@ class Spoiling(Callback):
         for part in batch.values() if isinstance(module, Joined) else [batch]:
             for leaf in part.values():
                 leaf.mul_(0)
+
+
+class Looking(Callback):
+    """Keeps what is stored when training begins."""
+
+    def on_train_start(self, trainer: Any, module: Any) -> None:
+        buffer = trainer.strategy.memory.buffer
+        module.seen += [leaf.clone() for leaf in _leaves(buffer.all())] if len(buffer) else []
 
 
 class Saving(Checkpoint):
@@ -237,7 +243,7 @@ class Lives:
             max_epochs=2,
             val_check_interval=2,
             enable_checkpointing=bool(callbacks),
-            callbacks=[Spoiling(), *callbacks],
+            callbacks=[Spoiling(), Looking(), *callbacks],
             **self.kind.options,
         )
         checking = DataLoader(Numbers(range(BATCH)), BATCH, collate_fn=Plain.samples)
@@ -247,11 +253,13 @@ class Lives:
         return module
 
     def note(self, strategy: AsyncRehearsalStrategy) -> None:
-        """Note what is stored."""
-        self.seen += [leaf.clone() for leaf in _leaves(strategy.memory.buffer.all())]
+        """Note what is stored, and how often it was drawn."""
+        buffer = strategy.memory.buffer
+        self.seen += [*(leaf.clone() for leaf in _leaves(buffer.all())), buffer.draw_counts().clone()]
 
     def whole(self, folder: Path) -> None:
         """All of it."""
+        folder.mkdir()
         path = folder / "a.ckpt"
         strategy = self.strategy()
         self.fit(strategy, Saving(path))
@@ -287,14 +295,20 @@ def workers_of(run: Run) -> Iterator[None]:
         yield
 
 
-def lived(run: Run, folder: Path, gpu: FakeGpu | None) -> list[Tensor]:
-    """What all runs are trained on, store and learn."""
-    folder.mkdir()
+@contextlib.contextmanager
+def beside(run: Run, gpu: FakeGpu | None) -> Iterator[None]:
+    """Let Trainers use a GPU, and other workers, that are not there."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(workers_of(run))
         if gpu is not None:
             stack.enter_context(trainers_on(gpu))
             stack.enter_context(held_until_forward(gpu))
+        yield
+
+
+def lived(run: Run, folder: Path, gpu: FakeGpu | None) -> list[Tensor]:
+    """What all runs are trained on, store and learn."""
+    with beside(run, gpu):
         lives = Lives(run, gpu)
         lives.whole(folder)
     return [leaf.on_cpu if isinstance(leaf, FakeTensor) else leaf for leaf in lives.seen]
