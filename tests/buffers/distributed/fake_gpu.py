@@ -432,6 +432,13 @@ class FakeGpu:
         self._stack.enter_context(Watch())
         return self
 
+    def read_on_host(self, leaf: Tensor) -> None:
+        """Note that the host reads a tensor without an operation of PyTorch."""
+        with lock:
+            memory = self._memory_of(leaf)
+            if memory is not None:
+                self._access(memory, "numpy", writes=False, is_kernel=False)
+
     def _watched_transfers(self) -> Any:
         """A method that makes jobs of transfers, and looks what the lane has waited for at the end of each."""
         transfer_job = pipeline.Pipeline._transfer_job

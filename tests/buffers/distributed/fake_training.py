@@ -27,6 +27,17 @@ def _pinned(self: Tensor) -> Tensor:
     return torch.empty(self.shape, dtype=self.dtype, pin_memory=True).copy_(self)
 
 
+def _watched_numpy(gpu: FakeGpu) -> Any:
+    """A method that makes arrays, which the host is about to read."""
+    numpy = Tensor.numpy
+
+    def watched(self: Tensor, **options: Any) -> Any:
+        gpu.read_on_host(self)
+        return numpy(self, **options)
+
+    return watched
+
+
 def _in_order(loss: Tensor) -> list[Any]:
     """The nodes of a graph of autograd, each behind all nodes that it gets gradients from."""
     done: list[Any] = []
@@ -86,7 +97,7 @@ def trainers_on(gpu: FakeGpu) -> Iterator[FakeGpu]:
         mock.patch.multiple(torch.cuda, **cuda),
         mock.patch.object(torch, "tensor", _made),
         mock.patch.object(torch._C, "_cuda_clearCublasWorkspaces", lambda: None),
-        mock.patch.object(Tensor, "pin_memory", _pinned),
+        mock.patch.multiple(Tensor, pin_memory=_pinned, numpy=_watched_numpy(gpu)),
         mock.patch.multiple(FakeTensor, backward=backward, __reduce_ex__=_on_host, create=True),
         gpu,
     ):
