@@ -79,8 +79,12 @@ class CounterRandom:
 
     def uniforms(self, counters: Tensor) -> Tensor:
         """One draw for each counter (...), int64."""
+        return torch.from_numpy(self.array_of(counters.numpy()))
+
+    def array_of(self, counters: Array) -> Array:
+        """The same of arrays."""
         # Unsigned integers of NumPy: their shifts need no mask, and a call costs less than one of torch.
-        bits = counters.numpy().astype(np.uint64)
+        bits = counters.astype(np.uint64)
         shifted = np.empty_like(bits)
         bits *= np.uint64(_GOLDEN)
         bits += self._inner
@@ -90,7 +94,7 @@ class CounterRandom:
         bits >>= np.uint64(11)
         draws = shifted.view(np.float64)
         np.multiply(bits.view(np.int64), 2.0**-53, out=draws)
-        return torch.from_numpy(draws)
+        return draws
 
     def run(self, start: int, n: int) -> Tensor:
         """The draws (n,) of the counters start, start + 1, ...; blocks of 4,096 are computed at once and kept."""

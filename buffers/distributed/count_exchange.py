@@ -4,11 +4,12 @@ from collections import deque
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from redwood.buffers.distributed.peers import Peers
-from redwood.buffers.randomness import integers
+from redwood.buffers.randomness import Array, integers
 from redwood.buffers.samplers.counts import GroupCounts
 from redwood.core.errors import BufferInputError
 
@@ -39,8 +40,9 @@ class CountTable:
 
     def __init__(self, world: int) -> None:
         """Start with workers that store nothing."""
-        self._groups = torch.empty(0, dtype=torch.int64)
-        self._counts = torch.zeros(world, 0, dtype=torch.int64)
+        # Calls of NumPy cost less than those of torch, whose kernels are for more numbers.
+        self._groups: Array = np.empty(0, dtype=np.int64)
+        self._counts: Array = np.zeros((world, 0), dtype=np.int64)
 
     def update(self, messages: Tensor) -> WorkerCounts:
         """The counts of all workers after the changes of a step.
@@ -51,31 +53,33 @@ class CountTable:
         Raises:
             ValueError: If the workers do not store the same kind of rows.
         """
-        strangers = (messages[:, 0] != messages[0, 0]).nonzero()
+        numbers = messages.numpy()
+        heads = numbers[:, :HEAD]
+        strangers = np.flatnonzero(heads[:, 0] != heads[0, 0])
         if len(strangers):
             raise BufferInputError(
                 f"Worker {int(strangers[0])} and worker 0 do not store the same leaves in the same way; "
                 "give all of them samples of one structure, shape and dtype, and the same options."
             )
-        names, counts = messages[:, HEAD::2], messages[:, HEAD + 1 :: 2]
-        workers, places = (torch.arange(names.shape[1]) < messages[:, 3:4] // 2).nonzero().unbind(1)
-        if len(workers):
+        if (heads[:, 3] > 1).any():
+            names, counts = numbers[:, HEAD::2], numbers[:, HEAD + 1 :: 2]
+            workers, places = (np.arange(names.shape[1]) < heads[:, 3:] // 2).nonzero()
             self._change(workers, names[workers, places], counts[workers, places])
-        group_counts = GroupCounts(self._groups, self._counts, messages[:, 2])
-        return WorkerCounts(messages[:, 1], group_counts, bool((messages[:, 3] % 2).any()))
+        group_counts = GroupCounts(torch.from_numpy(self._groups), torch.from_numpy(self._counts), messages[:, 2])
+        return WorkerCounts(messages[:, 1], group_counts, bool((heads[:, 3] % 2).any()))
 
-    def _change(self, workers: Tensor, names: Tensor, counts: Tensor) -> None:
-        groups = torch.cat([self._groups, names]).unique()
+    def _change(self, workers: Array, names: Array, counts: Array) -> None:
+        groups = np.union1d(self._groups, names)
         if len(groups) > len(self._groups):
-            grown = torch.zeros(len(self._counts), len(groups), dtype=torch.int64)
-            grown[:, torch.searchsorted(groups, self._groups)] = self._counts
+            grown = np.zeros((len(self._counts), len(groups)), dtype=np.int64)
+            grown[:, np.searchsorted(groups, self._groups)] = self._counts
             self._groups, self._counts = groups, grown
-        columns = torch.searchsorted(self._groups, names)
+        columns = np.searchsorted(self._groups, names)
         self._counts[workers, columns] = counts
-        emptied = columns[counts == 0].unique()
-        emptied = emptied[~self._counts[:, emptied].any(0)]
+        emptied = np.unique(columns[counts == 0])
+        emptied = emptied[~self._counts[:, emptied].any(axis=0)]
         if len(emptied):  # nobody stores a row of these any more
-            is_kept = torch.ones(len(self._groups), dtype=torch.bool)
+            is_kept = np.ones(len(self._groups), dtype=np.bool)
             is_kept[emptied] = False
             self._groups, self._counts = self._groups[is_kept], self._counts[:, is_kept]
 
@@ -120,11 +124,10 @@ class CountExchange:
         room = room_for(max(self._needed))
         while True:
             entries = [number for entry in sorted(changes.items())[:room] for number in entry]
-            message = torch.zeros(HEAD + 2 * room, dtype=torch.int64)
             head = fingerprint, incoming, current, 2 * len(changes) + ends
-            message[: HEAD + len(entries)] = torch.tensor([*head, *entries])
+            message = integers([*head, *entries, *[0] * (2 * room - len(entries))])
             messages = self._peers.gather(message)
-            most = int(messages[:, 3].max()) // 2
+            most = int(messages.numpy()[:, 3].max()) // 2
             if most <= room:
                 break
             room = room_for(most)

@@ -46,7 +46,10 @@ def _part(
     random: CounterRandom, step: int, n: int, group_counts: GroupCounts, counts: Array, rank: int
 ) -> ExchangePlan | None:
     """One worker's part of draws from rows numbered by `counts`, or None if it is better to plan all draws."""
-    world, sizes = len(counts), counts.sum(1)
+    world = len(counts)
+    if world * n <= FEW:
+        return None
+    sizes = counts.sum(1)
     ends = sizes.cumsum()
     n_drawn, total = world * n, int(ends[-1])
     if not _is_permuted(world, n, total) or sizes[rank] > n_drawn:

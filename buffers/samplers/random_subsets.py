@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import numpy as np
-import torch
 
 from redwood.buffers.randomness import Array, CounterRandom, intervals
 
@@ -20,17 +19,17 @@ class StepNumbers:
 
     def of(self, workers: Array, numbers: Array) -> Array:
         """The numbers (...) of workers (...); both are broadcast against each other."""
-        return self._random.uniforms(torch.from_numpy(((workers << 16) + self._first) + numbers)).numpy()
+        return self._random.array_of(((workers << 16) + self._first) + numbers)
 
     def first(self, n: int) -> Array:
         """The numbers (n,) of counters from 2^32 t on: for a step in which no worker uses numbers of its own."""
-        return self._random.uniforms(torch.arange(self._first, self._first + n)).numpy()
+        return self._random.array_of(np.arange(self._first, self._first + n))
 
     def again(self, n: int) -> Array:
         """Further `n` numbers (n,), which belong to no worker."""
         start = -1 - self._first - self._again
         self._again += n
-        return self._random.uniforms(torch.arange(start, start - n, -1)).numpy()
+        return self._random.array_of(np.arange(start, start - n, -1))
 
 
 def equal_subsets(numbers: StepNumbers, workers: Array, n: int, size: int, first: int = 0) -> Array:
