@@ -384,8 +384,12 @@ class RehearsalBuffer:
 
     def to(self, device: torch.device | str) -> Self:
         """Move the rows of the tiers `auto` and `cuda` to a device; rows of other tiers stay where they are."""
-        self._storage.to(torch.device(device))
+        self._storage.to(torch.device(device), len(self))
         return self
+
+    def move(self, tier: str, device: torch.device) -> None:
+        """Move the rows to a tier, whatever tier was chosen; `device` is the GPU of the tier `cuda`."""
+        self._storage.move(tier, device, len(self))
 
     def state_dict(self) -> State:
         """A snapshot of tensors and plain values, from which `load_state_dict` continues exactly."""

@@ -14,14 +14,15 @@ class Unchanged:
     It does not keep tensors that nobody else needs any more.
     """
 
-    def __init__(self, samples: Tree) -> None:
-        """Look at a tree of tensors."""
+    def __init__(self, samples: Tree = None) -> None:
+        """Look at a tree of tensors; None: at nothing."""
         leaves = [] if samples is None else flatten(samples)
         self._leaves = [(path, ref(leaf), changes_of(leaf)) for path, leaf in leaves]
 
     def check(self) -> None:
-        """Raise `ValueError` if they have; the message names the first leaf."""
-        for path, reference, before in self._leaves:
+        """Raise `ValueError` if they have, and look away; the message names the first leaf."""
+        leaves, self._leaves = self._leaves, []
+        for path, reference, before in leaves:
             leaf = reference()
             if leaf is not None and changes_of(leaf) != before:
                 name = f"Leaf {path}" if path else "A leaf"

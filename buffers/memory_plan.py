@@ -1,4 +1,4 @@
-"""The choice of a tier for the rows of a buffer, by free memory; it is reserved before any training step."""
+"""The choice of a tier for the rows of a buffer, by the memory that a training step leaves free."""
 
 import warnings
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ import torch
 from redwood.buffers.layout import RowLayout
 from redwood.core.memory import available_on_host
 
-# Share of the free memory that rows may take. On the GPU the rest is left to activations, gradients and the state of
-# the optimizer, which are not there yet; of the host, memory that is pinned is lost to all others.
-GPU_SHARE, PINNED_SHARE = 0.5, 0.5
+# Share of the free memory that rows may take. On the GPU the rest is left to larger batches and to memory in pieces; of
+# the host, memory that is pinned is lost to all others.
+GPU_SHARE, PINNED_SHARE = 0.75, 0.5
 
 
 class FreeMemory(NamedTuple):
     """Bytes that are free.
 
     Attributes:
-        gpu: On the GPU, including what torch has taken but not given out.
+        gpu: On the GPU, at the moment when training has used the most so far.
         host: On the host, for each of the workers there.
     """
 
@@ -51,7 +51,7 @@ def plan_memory(layout: RowLayout, n_rows: int, staged: int, free: FreeMemory) -
 
     Examples:
         >>> layout = RowLayout.of({"x": torch.zeros(1, 100)})
-        >>> plan_memory(layout, 1000, 50, FreeMemory(gpu=10**6, host=10**7)).tier
+        >>> plan_memory(layout, 1500, 50, FreeMemory(gpu=10**6, host=10**7)).tier
         'cuda'
         >>> plan_memory(layout, 2000, 50, FreeMemory(gpu=10**6, host=10**7)).tier
         'pinned'
@@ -67,32 +67,47 @@ def plan_memory(layout: RowLayout, n_rows: int, staged: int, free: FreeMemory) -
 def free_memory(device: torch.device) -> FreeMemory:
     """Return the free memory of a GPU, and that of the host for each worker: a machine has one worker per GPU."""
     free, _ = torch.cuda.mem_get_info(device)
-    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    # What torch has taken is free for the rows, but for the most that it has given out at one time.
+    cached = torch.cuda.memory_reserved(device) - torch.cuda.max_memory_allocated(device)
     return FreeMemory(free + cached, available_on_host() // max(1, torch.cuda.device_count()))
 
 
 @dataclass
 class AutomaticTier:
-    """Chooses the tier of the rows of one buffer as they are allocated; says once if they do not go to the GPU.
+    """Chooses the tier of the rows of one buffer; says once if they do not go to the GPU.
+
+    Before a full step nobody knows how much memory training needs: rows that are allocated before lie on the host.
 
     Attributes:
         device: The GPU that training is on.
         staged: See `plan_memory`.
+        is_settled: Whether there has been a full step.
     """
 
     device: torch.device
     staged: int
+    is_settled: bool = False
     has_warned: bool = False
+
+    def told_of_no_room(self, n_bytes: int) -> None:
+        """Say that training needs the memory of rows of so many bytes."""
+        warnings.warn(
+            f"Training ran out of memory on {self.device}: the {n_bytes:,} bytes of stored rows move to the host, and "
+            "the step is done again; store fewer samples to keep them on the GPU.",
+            stacklevel=3,
+        )
 
     def __call__(self, layout: RowLayout, n_rows: int) -> str:
         """The tier of `n_rows` rows of a layout."""
+        if not self.is_settled:
+            return "host"
         plan = plan_memory(layout, n_rows, self.staged, free_memory(self.device))
         if plan.tier != "cuda" and not self.has_warned:
             self.has_warned = True
             warnings.warn(
                 f"{n_rows:,} rows take {plan.n_bytes:,} bytes, more than {GPU_SHARE:.0%} of the {plan.free.gpu:,} "
-                f"bytes free on {self.device}: they are kept on the tier {plan.tier}, which is slower. Store fewer "
-                "samples, or choose tier='cuda' if training leaves them more room.",
+                f"bytes that a step leaves free on {self.device}: they are kept on the tier {plan.tier}, which is "
+                "slower; store fewer samples to keep them on the GPU.",
                 stacklevel=2,
             )
         return plan.tier

@@ -241,10 +241,10 @@ class RowStorage:
         """The first `n` rows as they lie in memory (n, words), as a view of the storage itself."""
         return self._rows[:n]
 
-    def move(self, tier: str, device: torch.device | None) -> None:
-        """Move the rows to another tier."""
+    def move(self, tier: str, device: torch.device | None, n: int) -> None:
+        """Move the first `n` rows, which are all that are filled, to another tier."""
         rows = self._allocate(self.capacity, tier, device)
-        rows.copy_(_in_use(self._rows))
+        rows[:n].copy_(_in_use(self._rows)[:n])
         self.tier, self._device = tier, device
         self._hold(rows)
 
@@ -328,14 +328,22 @@ class LazyStorage:
                 layout, capacity, tier=tier, device=device, directory=self._directory, shared=self._shared
             )
 
-    def to(self, device: torch.device) -> None:
-        """Move the rows to a device, unless another tier than `auto` or `cuda` was chosen for them."""
+    def to(self, device: torch.device, n: int) -> None:
+        """Move the first `n` rows to a device, unless another tier than `auto` or `cuda` was chosen for them."""
         if self.rows is None or self._tier not in ("auto", "cuda"):
             return
         tier, where = resolve("auto", device)
         if (tier, where) != (self.rows.tier, self.rows.device if tier == "cuda" else None):
             with self._placing():
-                self.rows.move(tier, where)
+                self.rows.move(tier, where, n)
+
+    def move(self, tier: str, device: torch.device, n: int) -> None:
+        """Move the first `n` rows to a tier, whose GPU is `device` if it is `cuda`."""
+        assert self.rows is not None
+        if tier != self.rows.tier:
+            with self._placing():
+                self.rows.move(tier, device if tier == "cuda" else None, n)
+            self._tier = tier
 
     def snapshot(self, n: int) -> Tree:
         """Copies of the first `n` samples on the host, sequences of leaves being lists; None without rows."""

@@ -10,7 +10,7 @@ from torch.distributed import ProcessGroup
 from torch.distributed.constants import default_pg_timeout
 
 from redwood.buffers.buffer import RehearsalBuffer
-from redwood.buffers.distributed.components import check_sampler, make_policy
+from redwood.buffers.distributed import components
 from redwood.buffers.distributed.device_lane import DeviceLane
 from redwood.buffers.distributed.peers import Peers, abort_nccl, place_in
 from redwood.buffers.distributed.pipeline import Decision, DrawSettings, Pipeline, Request
@@ -22,7 +22,7 @@ from redwood.buffers.memory_plan import AutomaticTier
 from redwood.buffers.merging import copied, merged
 from redwood.buffers.policies import Policy
 from redwood.buffers.pytree import Tree
-from redwood.buffers.randomness import CounterRandom, derive_key
+from redwood.buffers.randomness import derive_key
 from redwood.buffers.samplers import Sampler
 from redwood.buffers.samplers.exchange_plan import ExchangePlan
 from redwood.buffers.shared.rows import SharedRows
@@ -51,6 +51,7 @@ class AsyncRehearsalBuffer:
         peers: The workers, between `open` and `close`.
         tier: Where rows are kept.
         asks_for_end: Set it to have all workers end after the same step: the next one that it can be told in.
+        on_gpu: Whether samples are stored on the GPU, and best handed in there.
         is_marked: Whether checkpoints name the states of rows that can be brought back; the strategies' do.
 
     Examples:
@@ -99,18 +100,14 @@ class AsyncRehearsalBuffer:
         Raises:
             ValueError: If an argument is out of range, or a policy or sampler cannot serve several workers.
         """
-        for name, value in (("buffer_size", buffer_size), ("replay", replay)):
-            if not hasattr(value, "__index__"):
-                raise BufferInputError(f"{name} has to be a whole number, got {value!r}.")
-            if value < 1:
-                raise BufferInputError(f"{name} has to be at least 1, got {value}.")
+        components.check_sizes(buffer_size=buffer_size, replay=replay)
         self.buffer_size, self.replay, self.overlap = buffer_size, replay, overlap
-        check_sampler(sampler)
-        self._policy, self._sampler = make_policy(policy, candidates), sampler
+        components.check_sampler(sampler)
+        self._policy, self._sampler = components.make_policy(policy, candidates), sampler
         self.tier, self._directory = tier, directory
         self._shared: SharedRows | None = None
         self.is_marked = self.asks_for_end = False
-        self._settings = _settings_of(seed, replay)
+        self._settings = DrawSettings.of(seed, replay)
         self.profiler = Profiler()
         self._lane = DeviceLane(torch.device("cpu"))
         self.peers: Peers | None = None
@@ -119,8 +116,10 @@ class AsyncRehearsalBuffer:
         self._planned: Job[ExchangePlan] | None = None
         self._fetched: Job[FetchedRows] | None = None
         self._first_request: Request | None = None
-        self._written: Unchanged | None = None  # the latest samples, if the background may still read them
+        self._written = Unchanged()  # the latest samples, if the background may still read them
         self._drawn = torch.zeros(1, dtype=torch.int64)  # rows that each worker replays in this step
+        self._automatic: AutomaticTier | None = None
+        self._settles_at: int | None = None  # the step before which rows go where there is room for them
         self._knows_rows = False  # whether all workers know the layout of a row
         self._has_to_redraw = False
         self._is_interrupted = False
@@ -139,6 +138,7 @@ class AsyncRehearsalBuffer:
         device: torch.device | str = "cpu",
         rows_group: ProcessGroup | None = None,
         timeout: timedelta | None = None,
+        accumulated: int = 1,
     ) -> None:
         """Join the other workers; all of them have to call this, and again after each `close`.
 
@@ -148,6 +148,7 @@ class AsyncRehearsalBuffer:
             rows_group: An NCCL group of the same workers to exchange rows in, from the thread that trains, if they are
                 on GPUs; default: rows are exchanged on the host, in the background.
             timeout: How long to wait for others; default: as torch's.
+            accumulated: Batches whose gradients one step of the optimizer takes.
 
         Raises:
             ValueError: If there are more workers than `buffer_size`, or not as many as before, or there is no GPU, or
@@ -155,24 +156,19 @@ class AsyncRehearsalBuffer:
             WorkerLostError: If another worker does not take part.
         """
         device = indexed(torch.device(device))
-        if device.type == "cuda" and not torch.cuda.is_available():
-            raise BufferInputError(f"device={device} needs a CUDA device, and there is none; choose cpu.")
-        if self.tier == SHARED and not self.is_marked:
-            raise BufferInputError(
-                "tier=shared needs the checkpoints of a strategy, to which its rows go back; in a loop of your own "
-                "choose host."
-            )
+        components.check_place(device, is_unmarked=self.tier == SHARED and not self.is_marked)
         # While a pause ends, no collective runs that has a limit of its own.
-        self._timeout = timeout or default_pg_timeout
+        self._timeout, self._accumulated = timeout or default_pg_timeout, accumulated
         # Before the workers connect: a worker that is refused must not end the connections of the others.
         self.prepare(*place_in(group), device)
         peers = Peers(group, timeout, self.profiler, free=None if rows_group is None else abort_nccl)
+        self._rows_group = rows_group if peers.world > 1 else None
         self._pipeline = Pipeline(
             self.buffer,
             peers,
             self.profiler,
             lane=self._lane,
-            rows_group=rows_group if self._all_on_gpu and peers.world > 1 else None,
+            rows_group=self._rows_group if self._all_on_gpu else None,
             overlap=self.overlap,
             # Alone in host memory, there is nobody to wait for: a thread costs more than it hides.
             threaded=peers.world > 1 or self._lane.is_on_gpu,
@@ -190,23 +186,18 @@ class AsyncRehearsalBuffer:
         """
         self._lane.serve(indexed(torch.device(device)))
         if hasattr(self, "buffer"):
-            if len(self._drawn) != world:
-                raise BufferInputError(
-                    f"This buffer was shared by {len(self._drawn)} workers and now there are {world}; start as many, "
-                    "or make a new buffer and load a checkpoint, whose rows are distributed to any number."
-                )
+            components.check_world(self.buffer_size, world, before=len(self._drawn))
             return
-        if self.buffer_size < world:
-            raise BufferInputError(
-                f"buffer_size={self.buffer_size} has to be at least the number of workers, {world}; enlarge it."
-            )
+        components.check_world(self.buffer_size, world)
         share, rest = divmod(self.buffer_size, world)
         if self.tier == SHARED and self._shared is None:
             self._shared = SharedRows.of_this_worker(self._directory)
         tier, _ = resolve("host" if self.tier == SHARED else self.tier, torch.device(device))
-        self.on_gpu = self._all_on_gpu = tier == "cuda"
         # To receive into two memories; where there are others, twice as much to send from on average.
         staged = self.replay * (2 if world == 1 else 4)
+        if self.tier == "auto" and tier == "cuda" and self._automatic is None:
+            self._automatic = AutomaticTier(self._lane.device, staged)
+        self.on_gpu = self._all_on_gpu = tier == "cuda" and self._automatic is None
         self.buffer = RehearsalBuffer(
             share + (rank < rest),
             policy=copy(self._policy),
@@ -216,7 +207,7 @@ class AsyncRehearsalBuffer:
             seed=derive_key(self._settings.seed, "worker", rank),
             placing=self._lane.in_turn,
             shared=self._shared,
-            choose_tier=AutomaticTier(self._lane.device, staged) if self.on_gpu and self.tier == "auto" else None,
+            choose_tier=self._automatic,
         )
         self._drawn = torch.zeros(world, dtype=torch.int64)
         self.rank = rank
@@ -260,7 +251,7 @@ class AsyncRehearsalBuffer:
             if job is not None:
                 job.result(self._timeout)
         self._lane.flush()  # on a GPU these jobs have only launched the work
-        self._check_unchanged()
+        self._written.check()
 
     # A step.
 
@@ -285,7 +276,9 @@ class AsyncRehearsalBuffer:
         self._pipeline.launch()
         with self.profiler.clock("wait"):
             fetched = self._fetched.result(self._timeout)
-        self._check_unchanged()
+        self._written.check()
+        if self._settles_at is not None and self._steps >= self._settles_at:
+            self._settle()
         assert self._planned is not None
         self._drawn = self._planned.result().drawn
         if not len(fetched.rows):
@@ -370,12 +363,7 @@ class AsyncRehearsalBuffer:
         if self._fetched.is_over:  # without a thread, an error is raised at once
             self._fetched.result()
             if not self._lane.is_on_gpu:
-                self._written = None
-
-    def _check_unchanged(self) -> None:
-        written, self._written = self._written, None
-        if written is not None:
-            written.check()
+                self._written = Unchanged()
 
     def weight(self) -> float:
         """The factor of this worker's mean loss that makes the mean over workers the mean over all samples.
@@ -428,19 +416,42 @@ class AsyncRehearsalBuffer:
         """Allocate the memory of draws, and agree with the other workers where to exchange rows."""
         assert self.peers is not None
         self._pipeline.reserve(self.replay)
-        if self.tier != "auto":
+        if self._automatic is None:
             return
+        if not self._automatic.is_settled:
+            self._settles_at = self._steps + self._accumulated
         self.on_gpu = self.buffer.rows.tier == "cuda"
         self._all_on_gpu = bool(self.peers.gather(torch.tensor([int(self.on_gpu)])).all())
-        if not self._all_on_gpu:
-            self._pipeline.exchange_on_host()
+        self._pipeline.exchange_in(self._rows_group if self._all_on_gpu else None)
+
+    def _settle(self) -> None:
+        """Move the rows to the tier with room for them, once a full step has shown how much memory training needs."""
+        assert self._automatic is not None
+        self._settles_at, self._automatic.is_settled = None, True
+        self._move_rows(self._automatic(self.buffer.rows.layout, self.buffer.rows.capacity))
+
+    def give_back(self) -> bool:
+        """Move the rows from the GPU to the host if the tier is `auto`; True if that has made room there.
+
+        Only a worker that is alone can: others would not know where rows are exchanged.
+        """
+        if self._automatic is None or not self.on_gpu or self.world > 1:
+            return False
+        self._automatic.told_of_no_room(self.buffer.rows.nbytes)
+        self._move_rows("host")
+        torch.cuda.empty_cache()
+        return True
+
+    def _move_rows(self, tier: str) -> None:
+        self.flush()
+        self.buffer.move(tier, self._lane.device)
+        self._reserve()
 
     def _decide(self, request: Request, first: Tree = None) -> None:
         self._decided, self._planned = self._pipeline.prepare(request, self._settings, first)
 
     def _transfer(self, samples: Tree) -> None:
-        assert self._decided is not None
-        assert self._planned is not None
+        assert self._decided and self._planned
         self._fetched = self._pipeline.transfer(self._decided, self._planned, samples)
 
     # Saving it.
@@ -451,8 +462,9 @@ class AsyncRehearsalBuffer:
             self.flush()
         world, rank = self.world, self.rank
         del self.buffer
-        self._decided = self._planned = self._fetched = self._first_request = self._written = None
-        self._steps, self._knows_rows, self._is_interrupted = 0, False, False
+        self._decided = self._planned = self._fetched = self._first_request = None
+        self._written = Unchanged()
+        self._steps, self._knows_rows, self._is_interrupted, self._settles_at = 0, False, False, None
         self.prepare(rank, world, self._lane.device)
         if self.peers is not None:
             self._pipeline.buffer = self.buffer
@@ -466,7 +478,7 @@ class AsyncRehearsalBuffer:
 
         Between `open` and `close`, all workers have to call this.
         """
-        self._steps, self._settings = extra["steps"], _settings_of(extra["seed"], self.replay)
+        self._steps, self._settings = extra["steps"], DrawSettings.of(extra["seed"], self.replay)
         self._is_interrupted = False
         self._has_to_redraw = self._steps > 0
         if self._has_to_redraw and self.peers is not None:
@@ -474,9 +486,9 @@ class AsyncRehearsalBuffer:
 
     def __getstate__(self) -> State:
         """The state for pickling, without jobs: `open` prepares the next draw again."""
-        gone = dict.fromkeys(("peers", "_decided", "_planned", "_fetched", "_first_request", "_written"))
+        gone = dict.fromkeys(("peers", "_rows_group", "_decided", "_planned", "_fetched", "_first_request"))
         kept = {name: value for name, value in vars(self).items() if name != "_pipeline"}
-        return kept | gone | {"_has_to_redraw": self._steps > 0}
+        return kept | gone | {"_written": Unchanged(), "_has_to_redraw": self._steps > 0}
 
     def _redraw(self) -> None:
         self._has_to_redraw = False
@@ -485,7 +497,3 @@ class AsyncRehearsalBuffer:
             self._reserve()
         self._decide(Request(self._steps - 1, self._drawn, begun=self._lane.mark()))
         self._transfer(None)
-
-
-def _settings_of(seed: int, replay: int) -> DrawSettings:
-    return DrawSettings(seed, replay, CounterRandom(seed, "shared draws"))

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -38,6 +39,11 @@ class DrawSettings:
     seed: int
     replay: int
     random: CounterRandom
+
+    @classmethod
+    def of(cls, seed: int, replay: int) -> Self:
+        """The settings of a seed."""
+        return cls(seed, replay, CounterRandom(seed, "shared draws"))
 
 
 @dataclass
@@ -130,10 +136,10 @@ class Pipeline:
         """Allocate the memory for draws of `replay` rows, once there are rows."""
         self._row_exchange.reserve(self.buffer.rows, replay)
 
-    def exchange_on_host(self) -> None:
-        """Exchange rows on the host, in the background, from now on."""
-        self._row_exchange.exchange_on_host()
-        self._is_launched_by_caller = False
+    def exchange_in(self, group: ProcessGroup | None) -> None:
+        """Exchange rows in this NCCL group from now on; None: on the host, in the background."""
+        self._row_exchange.exchange_in(group)
+        self._is_launched_by_caller = group is not None
 
     def prepare(
         self, request: Request, draw: DrawSettings, first: Tree = None

@@ -60,13 +60,13 @@ class RowExchange:
         """
         for memory in self._wanted:
             memory.rows(replay, storage.layout.words)
+        self._to_send = LaneMemory(self._lane, storage.device)
         if self._peers.world > 1:
-            self._to_send = LaneMemory(self._lane, storage.device)
             self._to_send.rows(2 * replay, storage.layout.words)
 
-    def exchange_on_host(self) -> None:
-        """Exchange rows on the host from now on, wherever they are stored."""
-        self._group = None
+    def exchange_in(self, group: ProcessGroup | None) -> None:
+        """Exchange rows in this NCCL group from now on; None: on the host, wherever they are stored."""
+        self._group = group
 
     def fetch(self, buffer: RehearsalBuffer, plan: ExchangePlan, *, again: bool = False) -> FetchedRows:
         """Exchange rows as planned, on the lane; every worker has to call this.

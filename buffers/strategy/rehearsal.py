@@ -264,7 +264,13 @@ class RehearsalMixin(BufferSaving):
         group = data_parallel_group(self)
         self._checkpoints.is_of_first_replica = group is None or 0 in get_process_group_ranks(group)
         device = self.root_device
-        self.memory.open(group, device=device, rows_group=rows_group(group, device), timeout=self._exchange_timeout)
+        self.memory.open(
+            group,
+            device=device,
+            rows_group=rows_group(group, device),
+            timeout=self._exchange_timeout,
+            accumulated=self._trainer.accumulate_grad_batches,
+        )
         if world_size() > 1:
             self._common_end = CommonEnd(self._trainer, self.memory, self._ends)
 
@@ -393,6 +399,20 @@ class RehearsalMixin(BufferSaving):
             closure_loss = closure_loss * weight
         with lost_workers(), self._without_gradients(closure_loss) if weight == 0.0 else nullcontext():
             return super().backward(closure_loss, optimizer, *args, **kwargs)
+
+    @override
+    def optimizer_step(self, optimizer: Optimizer, closure: Callable[[], Any], *args: Any, **kwargs: Any) -> Any:
+        """Step; if the GPU has no memory for it, make room and do it again, from the zero gradients it begins with."""
+
+        def with_room() -> object:
+            try:
+                return closure()
+            except torch.OutOfMemoryError:
+                if self._trainer.accumulate_grad_batches > 1 or not self.memory.give_back():
+                    raise
+            return closure()
+
+        return super().optimizer_step(optimizer, with_room, *args, **kwargs)
 
     def _without_gradients(self, loss: Tensor) -> AbstractContextManager[None]:
         """The context of a backward pass of weight 0."""

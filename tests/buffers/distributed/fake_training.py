@@ -91,7 +91,7 @@ def trainers_on(gpu: FakeGpu) -> Iterator[FakeGpu]:
         "set_rng_state_all": lambda states: None,
         "mem_get_info": lambda device=None: (MEMORY, MEMORY),
         "memory_reserved": lambda device=None: 0,
-        "memory_allocated": lambda device=None: 0,
+        "max_memory_allocated": lambda device=None: 0,
     }
     with (
         mock.patch.multiple(torch.cuda, **cuda),

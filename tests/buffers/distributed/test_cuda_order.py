@@ -74,25 +74,24 @@ def test_no_race_where_memory_is_planned(
     free: tuple[int, int], tier: str, world: int, nccl: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(memory_plan, "free_memory", lambda device: memory_plan.FreeMemory(*free))
-    on_host = pipeline.Pipeline.exchange_on_host
-    exchanged = mock.patch.object(pipeline.Pipeline, "exchange_on_host", side_effect=on_host, autospec=True)
     case = Case("auto", "uniform", world, nccl)
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        with FakeGpu() as gpu, joined_by_nothing(world), exchanged as exchange:
+        with FakeGpu() as gpu, joined_by_nothing(world):
             life = Life(case, gpu)
             memory = life.opened()
             life.train(memory, STEPS, 0)
             assert memory.buffer.rows.tier == tier
-            assert memory.on_gpu == (tier == "cuda") != exchange.called
+            assert memory.on_gpu == (tier == "cuda")
+            assert memory._pipeline._is_launched_by_caller == (nccl and tier == "cuda")
             memory.close()
             del memory
             Life(case, gpu).whole(tmp_path)
         assert not gpu.found
     told = [str(warning.message) for warning in warned if "rows take" in str(warning.message)]
-    # One for each buffer: the first one, the one of the life, the one that it loads into, and the one that resumes.
-    assert len(told) == (0 if tier == "cuda" else 4)
-    assert all("bytes free on cuda:0" in text and f"on the tier {tier}" in text for text in told)
+    # One for each buffer that trains: the first one, the one of the life, and the one that resumes.
+    assert len(told) == (0 if tier == "cuda" else 3)
+    assert all("bytes that a step leaves free on cuda:0" in text and f"on the tier {tier}" in text for text in told)
 
 
 # Faults that were there once, each as it was: patches that bring it back.

@@ -35,11 +35,12 @@ class Plain(LightningModule):
     Attributes:
         seen: What each step was trained on, where training is.
         calls: How often the loss was computed.
-        fails_at: The call that raises `Failure`.
+        fails_at: The call that raises `failure`.
     """
 
     options: ClassVar[dict[str, Any]] = {}  # of the Trainer
     extras: tuple[str, ...] = ()
+    failure: Exception = Failure()
 
     def __init__(self, gpu: FakeGpu | None, *, fails_at: int = -1) -> None:
         super().__init__()
@@ -57,7 +58,7 @@ class Plain(LightningModule):
         logits = self.net(x * 2 if self._gpu is None else self._gpu.launch_forward(x))
         self.calls += 1
         if self.calls == self.fails_at:
-            raise Failure
+            raise self.failure
         loss = self.criterion(logits, batch)
         batch["x"].mul_(3)
         return loss

@@ -12,8 +12,10 @@ import torch
 from redwood.buffers.strategy.rehearsal import RehearsalMixin
 from tests.buffers.distributed import fake_gpu
 from tests.buffers.distributed.fake_gpu import FakeGpu
-from tests.buffers.distributed.gpu_lives import PLACES
-from tests.buffers.strategy.gpu_runs import TRAININGS, Lives, Run, beside, lived
+from tests.buffers.distributed.gpu_lives import PLACES as KNOWN
+from tests.buffers.strategy.gpu_runs import STEPS, TRAININGS, Lives, Plain, Run, beside, lived
+
+PLACES = [*KNOWN, ("auto", 1, False), ("auto", 2, True)]
 
 
 @pytest.mark.filterwarnings("ignore:A checkpoint within an epoch")
@@ -44,6 +46,7 @@ def waits_of_steps(gpu: FakeGpu) -> Iterator[list[list[str]]]:
     def ending(self: Any, *args: Any, **options: Any) -> Any:
         loss = backward(self, *args, **options)
         found.append(list(gpu.waits))
+        gpu.waits.clear()  # there may be another backward pass
         return loss
 
     with mock.patch.multiple(RehearsalMixin, batch_to_device=beginning, backward=ending):
@@ -63,4 +66,34 @@ def test_no_step_waits_for_the_gpu(
         lives = Lives(run, gpu)
         lives.fit(lives.strategy())
     assert len(waits) >= 10
-    assert not any(waits), waits
+    # Rows of the tier `auto` go to the GPU once, in between two steps.
+    assert sum(map(bool, waits)) == (run.tier == "auto"), waits
+
+
+def test_rows_make_room_for_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that does not fit is done again, and comes to what it would have come to."""
+    monkeypatch.setattr(Plain, "failure", torch.OutOfMemoryError())
+    run, gpu = Run(tier="auto"), FakeGpu()
+    with beside(run, gpu):
+        lives = Lives(run, gpu)
+        strategy = lives.strategy()
+        with pytest.warns(
+            UserWarning, match="^Training ran out of memory on cuda:0: the .* bytes of stored rows move to"
+        ):
+            weights = list(lives.fit(strategy, fails_at=STEPS).parameters())
+        assert strategy.memory.buffer.rows.tier == "host"
+    assert not gpu.found
+    with beside(run, None):
+        lives = Lives(run, None)
+        wanted = list(lives.fit(lives.strategy()).parameters())
+    assert all(map(torch.equal, weights, wanted))
+
+
+@pytest.mark.parametrize("run", [Run(tier="cuda"), Run("accumulated", "auto"), Run(tier="auto", world=2)], ids=str)
+def test_no_room(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the user has chosen the GPU, or a step cannot be done again, the error stays."""
+    monkeypatch.setattr(Plain, "failure", torch.OutOfMemoryError("no room"))
+    gpu = FakeGpu()
+    with beside(run, gpu), pytest.raises(torch.OutOfMemoryError, match="no room"):
+        lives = Lives(run, gpu)
+        lives.fit(lives.strategy(), fails_at=STEPS)
