@@ -2,9 +2,10 @@
 
 Run: python benchmarks/gpu.py [--quick]. Writes benchmarks/results/gpu.{json,md} within 40 minutes: a part that would
 begin later is left out, and named. With `--device cpu` it tries itself out on a small network in a few minutes, leaves
-out what needs a GPU, and writes gpu_cpu.{json,md}, whose times say nothing of a GPU.
+out what needs a GPU, and writes gpu_cpu.{json,md}, whose times say nothing of a GPU. The last line may be quoted.
 
-The checks are those of `gpu_checks.py`. Then come reading and writing of rows beside plain copies, and steps: of one
+The checks are those of `gpu_checks.py` and `gpu_trainer.py`, which also measures steps of a Trainer (slim_resnet18, images
+that are augmented after the transfer). Then come reading and writing of rows beside plain copies, and steps: of one
 process, with and without `torch.compile`; of two processes that share one GPU, over gloo; and, if there are several
 GPUs, of one process on each, over NCCL. Images are augmented on the GPU. The loop is plain PyTorch with the calls that
 `AsyncRehearsalStrategy` makes, so that all variants take turns; steps are timed by events on the stream that trains.
@@ -29,6 +30,7 @@ import torch
 import torch.distributed as dist
 from common import environment, markdown_table, write
 from gpu_checks import checks, different_draws, random_batch, rows_group
+from gpu_trainer import loss_of_a_worker, trainer_turns, weights_resumed_differently
 from overlap_cases import ASYNC, IDEAL, PLAIN, SYNC, Case, Variant, rotated
 from overlap_report import Measured
 from torch import Tensor, nn
@@ -336,6 +338,13 @@ def measure(
     return rows, verdicts
 
 
+def measure_trainer(case: Case, device: torch.device, tiers: tuple[str, ...]) -> Steps:
+    """The same of a Trainer in this process."""
+    measured = Measured(case, 1, [trainer_turns(case, Clock(device), device)])
+    verdicts = [verdict("Trainer", measured, tier) for tier in tiers] if device.type == "cuda" else []
+    return [row("Trainer", measured, variant) for variant in case.variants], verdicts
+
+
 def row(name: str, measured: Measured, variant: str) -> Row:
     """One row of the table."""
     low, high = measured.quartiles(variant)
@@ -344,9 +353,11 @@ def row(name: str, measured: Measured, variant: str) -> Row:
         "processes": name,
         "b": measured.case.variants[PLAIN].n,
         "variant": variant,
+        "steps/s": f"{1e3 / measured.step(variant):.1f}",
         "step (ms)": f"{measured.step(variant):.2f}",
         "quartiles": f"{low:.2f} to {high:.2f}",
         "/ ideal": f"{measured.ratio(variant, IDEAL)[1]:.3f}",
+        "bar": RATIO.get(variant.removeprefix(f"{ASYNC}, "), ""),
         **{f"{of} (ms)": "" if ms is None else f"{ms:.3f}" for of, ms in waits.items()},
     }
 
@@ -370,6 +381,8 @@ def parts(device: torch.device, tiers: tuple[str, ...], quick: bool) -> Iterator
     many, few = ((2, 5), (2, 5)) if quick or not on_gpu else ((8, 15), (4, 8))
     side, b = (224, 56) if on_gpu else (8, 16)
     small, large = make_case(b, *many, tiers, side), make_case(256 if on_gpu else 32, *few, tiers, side)
+    trained = make_case(b, *few, tiers, 32)
+    yield "Trainer", lambda: measure_trainer(trained, device, tiers)
     yield "alone", lambda: measure("alone", 1, "", [small, large], tiers)
     yield "compiled", lambda: measure("alone, compiled", 1, "", [small], tiers, compiled=True)
     yield "two, gloo", lambda: measure("two on one device, gloo", 2, "gloo", [small], tiers)
@@ -384,11 +397,16 @@ def main() -> None:
     options = parser.parse_args()
     began = time.monotonic()
     on_gpu = options.device == "cuda"
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # for deterministic kernels
     if on_gpu and not torch.cuda.is_available():
         raise SystemExit("This benchmark needs a CUDA device, and there is none; --device cpu tries it out.")
     device = torch.device("cuda", 0) if on_gpu else torch.device("cpu")
     tiers = ("cuda", "pinned") if on_gpu else ("host",)
     checked = checks(device, tiers)
+    checked["tiers in which a Trainer resumes to other weights"] = (
+        ", ".join(weights_resumed_differently(device, tiers)) or "none"
+    )
+    checked["a worker that is killed"] = loss_of_a_worker(device)
     copied = speeds(device, (3, 224, 224) if on_gpu else (3, 32, 32), STORED if on_gpu else 1024, 30)
     rows: list[Row] = []
     verdicts, left_out = [f"{what}: {said}." for what, said in checked.items()], []
@@ -404,7 +422,24 @@ def main() -> None:
     else:
         left_out.append("one GPU, several GPUs over NCCL")
     verdicts.append(f"left out: {', '.join(left_out) or 'nothing'}.")
+    verdicts.append(quotable(rows, tiers, on_gpu))
     report(on_gpu, checked, verdicts, copied, rows)
+
+
+def quotable(rows: list[Row], tiers: tuple[str, ...], on_gpu: bool) -> str:
+    """What a user may quote of it, in one sentence."""
+    if not on_gpu:
+        return "redwood's benchmark for GPUs ran from end to end on a CPU; its times say nothing of a GPU."
+    found = {
+        row["processes"]: row["/ ideal"]
+        for row in rows
+        if row["variant"] == f"{ASYNC}, {tiers[0]}" and row["b"] == rows[0]["b"]
+    }
+    said = ", ".join(f"{ratio} ({name})" for name, ratio in found.items())
+    return (
+        f"On {torch.cuda.get_device_name()} with torch {torch.__version__}, a step with asynchronous rehearsal took so "
+        f"many times as long as one on a plain batch of the same size: {said}."
+    )
 
 
 def report(on_gpu: bool, checked: dict[str, str], verdicts: list[str], copied: list[Row], rows: list[Row]) -> None:
@@ -412,9 +447,11 @@ def report(on_gpu: bool, checked: dict[str, str], verdicts: list[str], copied: l
     machine: Row = {"device": "CPU: this shows that the script runs, and nothing of a GPU"}
     if on_gpu:
         machine = {"GPU": torch.cuda.get_device_name(), "GPUs": torch.cuda.device_count(), "CUDA": torch.version.cuda}
-    text = [markdown_table([machine]), "\n".join(f"- {said}" for said in verdicts)]
+    *said, quote = verdicts
+    text = [markdown_table([machine]), "\n".join(f"- {one}" for one in said)]
     if on_gpu:
-        text += [markdown_table(copied), markdown_table(rows)]
+        text += [markdown_table(copied)]
+    text += [markdown_table(rows), quote]
     content = {"machine": machine, "checks": checked, "verdicts": verdicts, "speeds": copied, "steps": rows}
     write("gpu" if on_gpu else "gpu_cpu", {**environment(), **content}, "\n\n".join(text))
 

@@ -2,7 +2,10 @@
 
 import ast
 import importlib
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,6 +41,30 @@ def test_each_result_is_named_by_a_script_or_a_page():
     text = "".join(path.read_text() for path in [*SCRIPTS, FOLDER / "README.md"])
     for path in (FOLDER / "results").iterdir():
         assert re.sub(r"_\d+$", "", path.stem) in text
+
+
+@pytest.mark.slow
+def test_the_benchmark_for_gpus_runs_on_a_cpu(tmp_path):
+    program = f"""
+import sys
+from pathlib import Path
+import common
+common.RESULTS = Path({str(tmp_path)!r})
+import gpu
+if __name__ == "__main__":
+    gpu.main()
+"""
+    script = tmp_path / "run.py"
+    script.write_text(program)
+    paths = os.pathsep.join([str(FOLDER), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(script), "--device", "cpu", "--quick"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-2000:]
+    said = (tmp_path / "gpu_cpu.md").read_text()
+    assert said.count("none.") == 4, said  # draws, rows and weights of resumed runs, and draws of two processes
+    assert "a worker that is killed: over gloo, the other one ended with WorkerLostError" in said
+    assert said.endswith("its times say nothing of a GPU.\n")
 
 
 def _text(module):
