@@ -4,9 +4,9 @@ Run: python benchmarks/gpu.py [--quick]. Writes benchmarks/results/gpu.{json,md}
 begin later is left out, and named. With `--device cpu` it tries itself out on a small network in a few minutes, leaves
 out what needs a GPU, and writes gpu_cpu.{json,md}, whose times say nothing of a GPU. The last line may be quoted.
 
-The checks are those of `gpu_checks.py` and `gpu_trainer.py`, which also measures steps of a Trainer (slim_resnet18, images
-that are augmented after the transfer). Then come reading and writing of rows beside plain copies, and steps: of one
-process, with and without `torch.compile`; of two processes that share one GPU, over gloo; and, if there are several
+The checks are those of `gpu_checks.py` and `gpu_trainer.py`, which also measures steps of a Trainer (slim_resnet18,
+bytes that are augmented after the transfer). Then come reading and writing of rows beside plain copies, and steps: of
+one process, with and without `torch.compile`; of two processes that share one GPU, over gloo; and, if there are several
 GPUs, of one process on each, over NCCL. Images are augmented on the GPU. The loop is plain PyTorch with the calls that
 `AsyncRehearsalStrategy` makes, so that all variants take turns; steps are timed by events on the stream that trains.
 """

@@ -85,6 +85,7 @@ def trainers_on(gpu: FakeGpu) -> Iterator[FakeGpu]:
     cuda: dict[str, Any] = {
         "device_count": lambda: 1,
         "get_device_capability": lambda device=None: (7, 0),
+        "is_bf16_supported": lambda including_emulation=True: True,
         "set_device": lambda device: None,
         "empty_cache": lambda: None,
         "get_rng_state_all": lambda: [],

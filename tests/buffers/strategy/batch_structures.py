@@ -58,10 +58,10 @@ def loader_as(form: str, n: int = 10) -> DataLoader[int]:
 
 def alike(a: Any, b: Any) -> bool:
     """Whether two trees have the same types and tensors."""
+    if isinstance(a, Tensor):
+        return isinstance(b, Tensor) and torch.equal(a.cpu(), b.cpu())
     if type(a) is not type(b):
         return False
-    if isinstance(a, Tensor):
-        return torch.equal(a, b)
     if is_dataclass(a):
         return alike(vars(a), vars(b))
     if isinstance(a, Mapping):

@@ -16,6 +16,7 @@ from tests.buffers.helpers import features_of
 
 logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
 N_CLASSES = 3
+ACCELERATOR = "cpu"  # of Trainers; the fixture `accelerator` changes it
 
 
 def batch_of(ids: Sequence[int]) -> dict[str, Tensor]:
@@ -117,10 +118,10 @@ class Stranger(LightningModule):
 
 
 def trainer_of(strategy: Any, **options: Any) -> Trainer:
-    """A trainer on the CPU, of as many workers as there are, that keeps quiet."""
+    """A trainer of as many workers as there are that keeps quiet."""
     world = dist.get_world_size() if dist.is_initialized() else 1
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    common = {"accelerator": "cpu", "devices": world, "max_epochs": 1, "enable_model_summary": False}
+    common = {"accelerator": ACCELERATOR, "devices": world, "max_epochs": 1, "enable_model_summary": False}
     return Trainer(**{**quiet, **common, "use_distributed_sampler": False, "strategy": strategy, **options})
 
 

@@ -69,6 +69,7 @@ def distilled(sizes: list[list[int]], epochs: int, options: dict[str, Any]) -> t
     return module.told, module.came_back
 
 
+@pytest.mark.usefixtures("accelerator")
 def test_one_worker() -> None:
     assert belong([distilled([[4, 4, 4, 1]], 3, {"buffer_size": 9})])
 
@@ -82,6 +83,7 @@ def test_two_workers(two_workers: TwoWorkers, overlap: bool, sizes: list[list[in
     assert sources == [{0, 1}, {0, 1}]
 
 
+@pytest.mark.usefixtures("accelerator")
 def test_resumed(tmp_path: Path) -> None:
     path, batches = tmp_path / "a.ckpt", [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
     first, rest = Distilling(), Distilling(seed=4)
@@ -162,6 +164,7 @@ class TestRefused:
         assert "\n" not in str(raised.value)
 
 
+@pytest.mark.usefixtures("accelerator")
 def test_nothing_is_kept_of_the_graph() -> None:
     strategy = strategy_of(extras=("logits",))
     trainer_of(strategy).fit(Distilling(), loader_of(range(12)))

@@ -21,6 +21,8 @@ from tests.buffers.strategy.plain_modules import (
     trainer_of,
 )
 
+pytestmark = pytest.mark.usefixtures("accelerator")
+
 
 def test_weight_averaging_measures_batch_norm_without_rehearsal() -> None:
     class Normed(Stranger):

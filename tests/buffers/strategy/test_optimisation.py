@@ -18,6 +18,8 @@ from tests.buffers.strategy.plain_modules import (
     trainer_of,
 )
 
+pytestmark = pytest.mark.usefixtures("accelerator")
+
 
 @pytest.mark.parametrize(
     ("precision", "dtype"),
@@ -35,7 +37,7 @@ def test_precision(precision: str, dtype: torch.dtype) -> None:
         """Its samples are of the dtype of the loop."""
 
         def loss(self, batch: Any) -> Tensor:
-            assert torch.equal(batch["x"], features[batch["id"]].to(dtype))
+            assert torch.equal(batch["x"].cpu(), features[batch["id"].cpu()].to(dtype))
             return nn.functional.cross_entropy(self.net(batch["x"]), batch["y"])
 
     module, strategy = Typed(), strategy_of()

@@ -25,6 +25,7 @@ def placed(options: dict[str, Any], directory: Path) -> dict[str, Any]:
     return {**options, "directory": str(directory)} if "tier" in options else options
 
 
+@pytest.mark.usefixtures("accelerator")
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize(("step", "hook"), [(1, ENDS), (7, ENDS), (10, ENDS), (7, VALIDATION)])
 @pytest.mark.few(5)

@@ -16,6 +16,7 @@ from tests.buffers.strategy.batch_structures import EPOCH, FORMS, Keeping, alike
 from tests.buffers.strategy.plain_modules import Numbers, Stranger, batch_of, loader_of, strategy_of, trainer_of
 
 
+@pytest.mark.usefixtures("accelerator")
 @pytest.mark.parametrize("form", FORMS)
 class TestForms:
     def test_is_trained_on_in_its_own_form(self, form: str) -> None:

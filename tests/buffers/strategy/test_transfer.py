@@ -10,6 +10,8 @@ from torch.utils.data import DataLoader
 from tests.buffers.strategy.batch_structures import EPOCH, Keeping, loader_as, x_of
 from tests.buffers.strategy.plain_modules import strategy_of, trainer_of
 
+pytestmark = pytest.mark.usefixtures("accelerator")
+
 
 class Noise(NamedTuple):
     """Noise that is different in each call, and says in which one it was added."""
