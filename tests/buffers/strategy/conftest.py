@@ -13,7 +13,7 @@ PLACES = ["cpu", "simulated", *(["gpu"] if torch.cuda.is_available() else [])]
 
 @pytest.fixture(params=PLACES)
 def accelerator(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Has Trainers train on the host, on a GPU that is not there, which finds what is out of order, and on a real one."""
+    """Has Trainers train on the host, on a GPU that is not there, where nothing may race, and on a real one."""
     if request.param != "cpu":
         monkeypatch.setattr(plain_modules, "ACCELERATOR", "gpu")
     if request.param != "simulated":

@@ -40,7 +40,7 @@ class Plain(LightningModule):
 
     options: ClassVar[dict[str, Any]] = {}  # of the Trainer
     extras: tuple[str, ...] = ()
-    failure: Exception = Failure()
+    failure: type[Exception] = Failure
 
     def __init__(self, gpu: FakeGpu | None, *, fails_at: int = -1) -> None:
         super().__init__()

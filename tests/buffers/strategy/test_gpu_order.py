@@ -72,7 +72,7 @@ def test_no_step_waits_for_the_gpu(
 
 def test_rows_make_room_for_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """A step that does not fit is done again, and comes to what it would have come to."""
-    monkeypatch.setattr(Plain, "failure", torch.OutOfMemoryError())
+    monkeypatch.setattr(Plain, "failure", torch.OutOfMemoryError)
     run, gpu = Run(tier="auto"), FakeGpu()
     with beside(run, gpu):
         lives = Lives(run, gpu)
@@ -92,8 +92,8 @@ def test_rows_make_room_for_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("run", [Run(tier="cuda"), Run("accumulated", "auto"), Run(tier="auto", world=2)], ids=str)
 def test_no_room(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the user has chosen the GPU, or a step cannot be done again, the error stays."""
-    monkeypatch.setattr(Plain, "failure", torch.OutOfMemoryError("no room"))
+    monkeypatch.setattr(Plain, "failure", torch.OutOfMemoryError)
     gpu = FakeGpu()
-    with beside(run, gpu), pytest.raises(torch.OutOfMemoryError, match="no room"):
+    with beside(run, gpu), pytest.raises(torch.OutOfMemoryError):
         lives = Lives(run, gpu)
         lives.fit(lives.strategy(), fails_at=STEPS)
