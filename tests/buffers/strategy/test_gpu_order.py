@@ -1,19 +1,40 @@
 """A Trainer on a GPU does everything in order, and comes to what it comes to on the host."""
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from unittest import mock
 
 import pytest
 import torch
+from torch import Tensor
 
 from redwood.buffers.strategy.rehearsal import RehearsalMixin
 from tests.buffers.distributed import fake_gpu
 from tests.buffers.distributed.fake_gpu import FakeGpu
 from tests.buffers.distributed.gpu_lives import PLACES as KNOWN
 from tests.buffers.strategy.gpu_runs import STEPS, TRAININGS, Lives, Plain, Run, beside, lived
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _only_new_objects_are_collected() -> Iterator[None]:
+    """Memory that is freed has to be noticed often; what the session made before need not be searched for it."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@cache
+def on_host(training: str, world: int) -> list[Tensor]:
+    """What a run comes to in host memory, wherever its rows lie and whenever they are exchanged."""
+    with TemporaryDirectory() as folder:
+        return lived(Run(training, "host", world), Path(folder, "runs"), None)
+
 
 PLACES = [*KNOWN, ("auto", 1, False), ("auto", 2, True)]
 
@@ -26,9 +47,9 @@ def test_no_race(training: str, place: tuple[str, int, bool], tmp_path: Path) ->
     gpu = FakeGpu()
     for overlap in (True, False):
         run = Run(training, *place, overlap)
-        seen = lived(run, tmp_path / f"gpu {overlap}", gpu)
+        seen = lived(run, tmp_path / str(overlap), gpu)
         assert not gpu.found, run
-        wanted = lived(run, tmp_path / f"host {overlap}", None)
+        wanted = on_host(training, run.world)
         assert len(seen) == len(wanted)
         assert all(map(torch.equal, seen, wanted)), run
 
@@ -53,7 +74,7 @@ def waits_of_steps(gpu: FakeGpu) -> Iterator[list[list[str]]]:
         yield found
 
 
-@pytest.mark.parametrize("place", PLACES, ids=str)
+@pytest.mark.parametrize("place", [KNOWN[0], KNOWN[4], *PLACES[-3:]], ids=str)
 @pytest.mark.parametrize("training", TRAININGS)
 @pytest.mark.few(8)
 def test_no_step_waits_for_the_gpu(
