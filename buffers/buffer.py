@@ -388,7 +388,10 @@ class RehearsalBuffer:
         return self
 
     def move(self, tier: str, device: torch.device) -> None:
-        """Move the rows to a tier, whatever tier was chosen; `device` is the GPU of the tier `cuda`."""
+        """Move the rows to a tier, whatever tier was chosen; `device` is the GPU of the tier `cuda`.
+
+        Without room there they stay where they are, and a warning says so.
+        """
         self._storage.move(tier, device, len(self))
 
     def state_dict(self) -> State:

@@ -15,7 +15,7 @@ from redwood.buffers.pytree import Tree, flatten, to_plain, unflatten
 from redwood.buffers.randomness import Array
 from redwood.buffers.shared.rows import RowsLostError, SharedRows
 from redwood.buffers.tiers import TIERS, allocate, resolve
-from redwood.core.errors import BufferInputError
+from redwood.core.errors import BufferInputError, StorageError
 
 
 class RowBatch:
@@ -338,12 +338,17 @@ class LazyStorage:
                 self.rows.move(tier, where, n)
 
     def move(self, tier: str, device: torch.device, n: int) -> None:
-        """Move the first `n` rows to a tier, whose GPU is `device` if it is `cuda`."""
+        """Move the first `n` rows to a tier, whose GPU is `device` if it is `cuda`; without room they stay."""
         assert self.rows is not None
-        if tier != self.rows.tier:
+        if tier == self.rows.tier:
+            return
+        try:
             with self._placing():
                 self.rows.move(tier, device if tier == "cuda" else None, n)
-            self._tier = tier
+        except StorageError as error:
+            warnings.warn(f"Rows stay on the tier {self.rows.tier}: {error}", stacklevel=2)
+            return
+        self._tier = tier
 
     def snapshot(self, n: int) -> Tree:
         """Copies of the first `n` samples on the host, sequences of leaves being lists; None without rows."""

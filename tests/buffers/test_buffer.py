@@ -1,15 +1,19 @@
 import subprocess
 import sys
 import warnings
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from redwood.buffers import (
     POLICIES,
     SAMPLERS,
     RehearsalBuffer,
     Ring,
+    StorageError,
+    storage,
 )
 from tests.buffers.helpers import feed, fill, score, stored, unchanged
 from tests.buffers.test_layout import DTYPES, random_bits
@@ -165,6 +169,29 @@ class TestMove:
         fill(buffer, 9)
         with pytest.raises(ValueError, match="The tier cuda needs a CUDA device"):
             unchanged(buffer, lambda: buffer.to("cuda"))()
+
+    def test_to_a_tier_and_back(self) -> None:
+        buffer = RehearsalBuffer(20, tier="mmap")
+        fill(buffer, 12)
+        before = stored(buffer)
+        for tier in ("host", "mmap"):
+            buffer.move(tier, torch.device("cpu"))
+            assert buffer.rows.tier == tier
+            assert stored(buffer) == before
+
+    def test_to_a_tier_without_room(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        buffer = RehearsalBuffer(20)
+        fill(buffer, 12)
+        before = stored(buffer)
+
+        def full(*_: Any, **__: Any) -> Tensor:
+            raise StorageError("A buffer does not fit.")
+
+        monkeypatch.setattr(storage, "allocate", full)
+        with pytest.warns(UserWarning, match=r"^Rows stay on the tier host: A buffer does not fit\.$"):
+            buffer.move("cuda", torch.device("cuda"))
+        assert buffer.rows.tier == "host"
+        assert stored(buffer) == before
 
 
 def test_works_with_torch_and_numpy_alone() -> None:

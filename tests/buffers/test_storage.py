@@ -68,7 +68,7 @@ def test_gradients_are_not_kept() -> None:
 def test_moving_to_another_tier(tmp_path: Path) -> None:
     rows = RowStorage(RowLayout.of(SAMPLES), 6, directory=str(tmp_path))
     rows.write(torch.tensor([5, 0, 3, 2]), SAMPLES)
-    rows.move("mmap", None)
+    rows.move("mmap", None, 6)
     assert rows.tier == "mmap"
     assert torch.equal(rows.read(torch.tensor([5, 0, 3, 2]))["x"], SAMPLES["x"])
 
@@ -77,7 +77,7 @@ def test_moving_to_another_tier(tmp_path: Path) -> None:
 def test_a_failed_move_changes_nothing() -> None:
     rows = storage()
     with pytest.raises(ValueError, match="needs a CUDA device"):
-        rows.move("cuda", torch.device("cuda"))
+        rows.move("cuda", torch.device("cuda"), 6)
     assert rows.tier == "host"
     assert rows.read(torch.tensor([5, 0]))["y"].tolist() == [0, 1]
 
