@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from redwood.buffers.strategy import rehearsal
 from redwood.buffers.strategy.rehearsal import RehearsalMixin
 from tests.buffers.distributed import fake_gpu
 from tests.buffers.distributed.fake_gpu import FakeGpu
@@ -62,6 +63,8 @@ def waits_of_steps(gpu: FakeGpu) -> Iterator[list[list[str]]]:
 
     def beginning(self: Any, batch: Any, *args: Any, **options: Any) -> Any:
         gpu.waits.clear()
+        if self._common_end is not None:  # Lightning calls it here if there is a process group
+            self._trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor()
         return begin(self, batch, *args, **options)
 
     def ending(self: Any, *args: Any, **options: Any) -> Any:
@@ -83,12 +86,23 @@ def test_no_step_waits_for_the_gpu(
     """Batches come from pinned memory, and indices are few; more than that waits if it is in pageable memory."""
     monkeypatch.setattr(fake_gpu, "UNPINNED", 64)
     run, gpu = Run(training, *place), FakeGpu()
+    monkeypatch.setattr(rehearsal, "world_size", lambda: run.world)
     with beside(run, gpu), waits_of_steps(gpu) as waits:
         lives = Lives(run, gpu)
         lives.fit(lives.strategy())
     assert len(waits) >= 10
     # Rows of the tier `auto` go to the GPU once, in between two steps.
     assert sum(map(bool, waits)) == (run.tier == "auto"), waits
+
+
+@pytest.mark.parametrize(("training", "step"), [("plain", 2), ("accumulated", 3)])
+def test_rows_go_to_the_gpu_after_a_full_step(training: str, step: int) -> None:
+    """The first step replays nothing, and the state of the optimizer is there once it has stepped."""
+    run, gpu = Run(training, "auto"), FakeGpu()
+    with beside(run, gpu), waits_of_steps(gpu) as waits:
+        lives = Lives(run, gpu)
+        lives.fit(lives.strategy())
+    assert [bool(places) for places in waits].index(True) == step
 
 
 def test_rows_make_room_for_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
