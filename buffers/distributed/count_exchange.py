@@ -119,8 +119,8 @@ class CountExchange:
             counts = integers([groups[group] for group in ids])
             known = GroupCounts(integers(ids), counts[None], integers([current]))
             return WorkerCounts(integers([incoming]), known, ends)
-        changes = {group: n for group, n in groups.items() if self._sent.get(group) != n}
-        changes |= {group: 0 for group in self._sent if group not in groups}
+        changes = dict(groups.items() - self._sent.items())
+        changes |= dict.fromkeys(self._sent.keys() - groups.keys(), 0)
         room = room_for(max(self._needed))
         while True:
             entries = [number for entry in sorted(changes.items())[:room] for number in entry]
