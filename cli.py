@@ -16,7 +16,8 @@ from redwood.core.late_torchmetrics import defer_torchmetrics
 from redwood.core.printable import printable
 from redwood.engine.signals import INTERRUPTED, Stopped, stop_signals
 from redwood.experiments import commands
-from redwood.experiments.command_line.arguments import Answered, UsageError, invocation, refuse_repeated
+from redwood.experiments.command_line.arguments import Answered, UsageError, given_texts, invocation, refuse_repeated
+from redwood.experiments.command_line.trust import TEXTS, names_code
 
 FAILED = 1
 USAGE_ERROR = 2
@@ -51,7 +52,7 @@ def _listening(argv: list[str]) -> int:
         with stop_signals(interrupts=True), only(None if "--trust" in argv else argv):
             return _answer(argv)
     except KeyboardInterrupt as interrupt:
-        _print_stop("interrupted", *interrupt.args)
+        _print_stop("interrupted", argv, *interrupt.args)
         return INTERRUPTED
 
 
@@ -67,7 +68,7 @@ def _answer(argv: list[str]) -> int:
         return USAGE_ERROR
     except Stopped as stop:
         folder = getattr(stop, "folder", None)
-        _print_stop("interrupted" if stop.code == INTERRUPTED else "terminated", *([folder] if folder else []))
+        _print_stop("interrupted" if stop.code == INTERRUPTED else "terminated", argv, *([folder] if folder else []))
         return int(str(stop.code))
     except SystemExit as request:
         if isinstance(request.__context__, BrokenPipeError):  # rich has dealt with it
@@ -93,10 +94,13 @@ def _refuse_deleted_folder() -> None:
         raise UsageError("The current folder has been deleted; change to another one.") from None
 
 
-def _print_stop(what: str, *folder: str | Path) -> None:
+def _print_stop(what: str, argv: list[str], *folder: str | Path) -> None:
     """Print that a signal has ended the run, and how to go on if there is a folder to go on with."""
+    own_code = "--trust" in argv or any(
+        name not in TEXTS and names_code(text, name) for name, text in given_texts(argv).items()
+    )
     with contextlib.suppress(OSError):  # after SIGHUP there is no terminal
-        advice = "".join(f"; go on with {resume_call(path)}" for path in folder)
+        advice = "".join(f"; go on with {resume_call(path)}{' --trust' * own_code}" for path in folder)
         print(printable(f"{what}{advice}"), file=sys.stderr)
 
 

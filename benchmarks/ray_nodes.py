@@ -42,6 +42,7 @@ def comparison(seeds: int) -> list[str]:
 def sweep(trials: int) -> list[str]:
     """The words of a sweep of two options."""
     tried = ["sweep", "lr=log:1e-3..1", "buffer_size=10..500", "--validation", "0.2", "--trials", str(trials)]
+    tried += ["--jobs", "2"]  # how many are chosen at a time follows from it
     return [*tried, "--setting", "class_incremental", "--method", "rehearsal", "--passes", "2"]
 
 
@@ -157,7 +158,8 @@ def main() -> None:
         folder, rows, expected = Path(temporary), list[dict[str, object]](), dict[str, dict[str, object]]()
         for name, words in {"pool": runs, "sweep in a pool": trials}.items():
             started, to = time.monotonic(), folder / name.replace(" ", "_")
-            subprocess.run(redwood(*words, "--jobs", "2", "--run_dir", str(to)), check=True, stdout=subprocess.DEVNULL)
+            command = redwood(*words, *(["--jobs", "2"] if words is runs else []), "--run_dir", str(to))
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
             expected[words[0]] = results_in(to)
             rows.append({"variant": name, "s": time.monotonic() - started, "runs": len(expected[words[0]])})
         for name, (words, run) in cases.items():

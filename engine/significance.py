@@ -16,8 +16,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from redwood.engine.pair_results import PairResults, RunKey, run_key
+from redwood.settings.scores.measure import Measure
 from redwood.settings.scores.results import Results
 
+_CHANGES = {"forgetting", "backward_transfer", "forward_transfer"}  # differences of two scores
 LEVEL = 0.05  # of all tests under one setting together; an interval covers the mean with a probability of 1 - LEVEL
 # From so many values on, an interval is a bootstrap's. Below, only Student's covers what it should: docs/statistics.md.
 BOOTSTRAP_FROM = 10
@@ -231,7 +233,7 @@ def _under(setting: str, rows: Sequence[PairResults], metric: str) -> Significan
     orders = {order for keys in scores.values() for _, order in keys}
     part = 1 if len(orders) > 1 else 0
     measure = rows[0].results[0].measure
-    limits = measure.limits if not metric or metric.endswith(f"_{measure.key}") else (-math.inf, math.inf)
+    limits = _limits_of(metric, measure)
     intervals = {method: _interval_of(found, part, limits) for method, found in scores.items()}
     differences = _compare({row.method: scores[row.method] for row in compared}, part)
     means = {row.method: sum(map(score, row.results)) / len(row.results) for row in compared}
@@ -248,6 +250,14 @@ def _under(setting: str, rows: Sequence[PairResults], metric: str) -> Significan
         intervals=intervals,
         differences=differences,
     )
+
+
+def _limits_of(metric: str, measure: Measure) -> Interval:
+    """The least and the largest value of a metric; an empty name is the objective."""
+    low, high = measure.limits
+    if not metric or metric.endswith(f"_{measure.key}"):
+        return low, high
+    return (low - high, high - low) if metric in _CHANGES else (-math.inf, math.inf)
 
 
 def _interval_of(scores: Mapping[RunKey, float], part: int, limits: Interval) -> Interval | None:

@@ -45,6 +45,8 @@ def report(
     if not path.exists() and path.parent not in distinct:
         _refuse_others(path.parent, suffixes)
     sources = [read_source(folder) for folder in distinct]
+    if (table or figures) and not any(source.runs for source in sources):
+        raise RedwoodError(f"No run in {distinct[0]} has results yet; finish it by {resume_call(distinct[0])} first.")
     for note in write_report(sources, path):
         console.print(Text(note), soft_wrap=True)
     wanted = read_table(table)

@@ -49,7 +49,7 @@ class WantedTable:
         names = list(known)
         for metric in self.metrics:
             if metric not in names:
-                near = nearest(metric, names)
+                near = next((name for name in names if name == f"average_{metric}"), None) or nearest(metric, names)
                 meant = f"did you mean {near}? There are" if near else "choose from"
                 raise InvalidOptionError(
                     f"--table has no metric {metric!r} of these runs; {meant} {', '.join(names)}{remedy}."

@@ -62,8 +62,8 @@ def load(path: Path, seed: int, slices: str = "") -> Dataset:
     for name, partner in pairs:
         if name not in arrays and (partner in arrays or name == "x"):
             raise DataError(
-                f"The data file {path} has no array {name!r}, only {sorted(arrays)}; it needs x and y, and may have t, "
-                "time, x_test, y_test, t_test, time_test and test."
+                f"The data file {path} has no array {name!r}, only {_names_in(path)}; it needs x and y, and may have "
+                "t, time, x_test, y_test, t_test, time_test and test."
             )
     if "x_test" in arrays and "test" in arrays:
         raise DataError(f"The data file {path} has both x_test and the mask test; leave one of them out.")
@@ -99,6 +99,11 @@ def read_samples(path: Path) -> tuple[Tensor, Tensor | None, Tensor | None, list
     x, y, t = (torch.from_numpy(arrays[name]) if name in arrays else None for name in ("x", "y", "t"))
     assert x is not None
     return x, y, t, names
+
+
+def _names_in(path: Path) -> list[str]:
+    with _open(path) as file:
+        return sorted(file)
 
 
 def _read(path: Path, slices: str) -> dict[str, np.ndarray]:

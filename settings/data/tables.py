@@ -14,12 +14,13 @@ from redwood.core.extras import load_extra
 from redwood.settings.data.columns import Columns
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.rows import dataset_of_rows, is_text, read_rows, refuse_missing
-from redwood.settings.data.sources import TABLE_FILES, refuse_no_file
+from redwood.settings.data.sources import IMAGE_FILES, TABLE_FILES, refuse_no_file
 
 if TYPE_CHECKING:
     import pandas
 
 SUFFIXES = TABLE_FILES
+_LOOKED_AT = 20  # of the texts of a column
 # By default, pandas reads some 256 kB at a time, which would be a row or less of a wider table.
 _MANY_COLUMNS = 10_000
 # A column of texts with more values than this is no category.
@@ -207,6 +208,11 @@ def _known_texts(name: str, column: "pandas.Series", known: list[str]) -> "panda
 
 
 def _check_categories(name: str, column: "pandas.Series") -> None:
+    if all(str(text).lower().endswith(IMAGE_FILES) for text in column.head(_LOOKED_AT)):
+        raise DataError(
+            f"Data set {name}: the column {column.name} names image files, which redwood reads from folders alone; put "
+            "them in CLASS/file, or TASK/CLASS/file, and name the folder by --dataset."
+        )
     values = column.nunique()
     if values > MOST_CATEGORIES:
         raise DataError(

@@ -313,7 +313,7 @@ def _group_sizes(n_classes: int, num_tasks: int | None, increment: list[int]) ->
         if count > n_classes:
             raise InvalidOptionError(
                 f"--nb_tasks {count} is more than the {n_classes} classes that the tasks share; "
-                f"use at most {n_classes}."
+                f"use at most {n_classes}, or give the task of each sample (t) if the data has tasks of its own."
             )
         return [n_classes // count + (number < n_classes % count) for number in range(count)]
     if min(increment) < 1 or (len(increment) == 1 and increment[0] > n_classes):

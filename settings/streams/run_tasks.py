@@ -80,7 +80,8 @@ def warn_if_answers_are_known(run: RunTasks, *, told: bool) -> None:
     if all(bool((outputs == outputs[:1]).all()) for outputs in own):
         warnings.warn(
             f"Each task of {run.data.name} has one class to choose from, so that every answer is right and the scores "
-            "say nothing; cut fewer tasks by --nb_tasks, or choose class_incremental.",
+            "say nothing; cut fewer tasks by --nb_tasks, give the task of each sample (t), or choose "
+            "class_incremental.",
             stacklevel=2,
         )
 

@@ -154,6 +154,14 @@ class TestSignificance:
         assert found.intervals["a"][1] == min(mean_interval(scores["a"])[1], limits[1])
         assert found.intervals["b"] == (0.0, mean_interval(scores["b"])[1])
 
+    def test_intervals_of_changes_end_where_two_scores_differ_most(self):
+        runs = [
+            Results("s", "m", "d", seed, 2, [[1.0, 0.0], [value, 1.0]]) for seed, value in enumerate([0.0, 0.0, 0.3])
+        ]
+        found = significance_of([PairResults("s", "m", runs)], "forgetting")["s"]
+        values = [run.metrics["forgetting"] for run in runs]
+        assert mean_interval(values)[1] > 1 and found.intervals["m"] == (mean_interval(values)[0], 1.0)
+
     def test_lower_is_better(self):
         rows = [row(name, np.arange(8) + shift, RegressionResults) for name, shift in [("a", 1.0), ("b", 0.0)]]
         assert significance_of(rows)["s"].marks == {"a": WORSE, "b": BEST}

@@ -50,6 +50,10 @@ def test_an_unfinished_comparison(tmp_path):
     source = read_source(folder)
     assert source.pairs == [("s", "a"), ("s", "b")]
     assert source.failures == {}
+    (folder / "0-seed0" / "results.json").unlink()
+    with pytest.raises(RedwoodError, match="No run in .* has results yet; finish it by redwood.resume"):
+        report([folder], None, Console(quiet=True), table="latex")
+    assert not (folder / "comparison.tex").exists()
 
 
 def test_a_damaged_run_of_a_comparison_is_left_out(tmp_path):

@@ -26,6 +26,8 @@ def test_metrics_that_runs_may_have(text):
 def test_no_run_will_have_it():
     with pytest.raises(InvalidOptionError, match="no metric 'forgeting' of these runs; did you mean forgetting"):
         read_table("latex:average_accuracy,forgeting", options())
+    with pytest.raises(InvalidOptionError, match="no metric 'accuracy' of these runs; did you mean average_accuracy"):
+        read_table("latex:accuracy", options())
     with pytest.raises(InvalidOptionError, match="no metric 'average_return'"):
         read_table("latex:average_return", options())
 

@@ -103,6 +103,10 @@ class TestBothFormats:
         assert moved.class_names == ("6", "8", "10", "12", "14")
         assert torch.equal(moved.y, plain.y) and torch.equal(moved.y_test, plain.y_test)
 
+    def test_other_names_of_arrays_are_told(self, tmp_path, arrays, name):
+        with pytest.raises(DataError, match=r"no array 'x', only \['images', 'labels'\]; it needs x and y"):
+            load(write(tmp_path / name, {"images": arrays["x"], "labels": arrays["y"]}), 0)
+
     def test_labels_below_0_are_refused(self, tmp_path, arrays, name):
         arrays["y"] = arrays["y"] - 1
         with pytest.raises(DataError, match="without gaps"):

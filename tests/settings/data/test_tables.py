@@ -50,6 +50,7 @@ class TestFeatures:
             ([None] + [1.0] * (N - 1), "column c has no value in 1 of 240 rows; fill them or leave these rows out"),
             ([np.inf] + [1.0] * (N - 1), "column c holds infinite values; replace them"),
             ([f"text {number}" for number in range(N)], "column c holds 240 different texts; up to 50 become"),
+            ([f"shop/{n % 9}.JPG" for n in range(N)], "column c names image files, which redwood reads from folders"),
             (pd.date_range("2024-01-01", periods=N), "column c holds dates, .* name it by --time_column, or drop it"),
             ([{"a": 1}] * N, "column c holds dict, neither numbers nor texts; convert it or drop it"),
             ([[1.0, 2.0]] * N, "column c holds list, neither"),
