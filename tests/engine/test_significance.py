@@ -155,8 +155,10 @@ class TestSignificance:
         assert found.intervals["b"] == (0.0, mean_interval(scores["b"])[1])
 
     def test_intervals_of_changes_end_where_two_scores_differ_most(self):
+        options = {"setting": "s", "method": "m", "dataset": "d", "num_phases": 2}
         runs = [
-            Results("s", "m", "d", seed, 2, [[1.0, 0.0], [value, 1.0]]) for seed, value in enumerate([0.0, 0.0, 0.3])
+            Results(seed=seed, accuracy_matrix=[[1.0, 0.0], [value, 1.0]], **options)
+            for seed, value in enumerate([0.0, 0.0, 0.3])
         ]
         found = significance_of([PairResults("s", "m", runs)], "forgetting")["s"]
         values = [run.metrics["forgetting"] for run in runs]

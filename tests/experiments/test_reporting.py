@@ -51,7 +51,7 @@ def test_an_unfinished_comparison(tmp_path):
     assert source.pairs == [("s", "a"), ("s", "b")]
     assert source.failures == {}
     (folder / "0-seed0" / "results.json").unlink()
-    with pytest.raises(RedwoodError, match="No run in .* has results yet; finish it by redwood.resume"):
+    with pytest.raises(RedwoodError, match=r"No run in .* has results yet; finish it by redwood\.resume"):
         report([folder], None, Console(quiet=True), table="latex")
     assert not (folder / "comparison.tex").exists()
 
