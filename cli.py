@@ -17,7 +17,6 @@ from redwood.core.printable import printable
 from redwood.engine.signals import INTERRUPTED, Stopped, stop_signals
 from redwood.experiments import commands
 from redwood.experiments.command_line.arguments import Answered, UsageError, given_texts, invocation, refuse_repeated
-from redwood.experiments.command_line.trust import TEXTS, names_code
 
 FAILED = 1
 USAGE_ERROR = 2
@@ -96,6 +95,8 @@ def _refuse_deleted_folder() -> None:
 
 def _print_stop(what: str, argv: list[str], *folder: str | Path) -> None:
     """Print that a signal has ended the run, and how to go on if there is a folder to go on with."""
+    from redwood.experiments.command_line.trust import TEXTS, names_code  # loads what help and lists do without
+
     own_code = "--trust" in argv or any(
         name not in TEXTS and names_code(text, name) for name, text in given_texts(argv).items()
     )

@@ -12,6 +12,7 @@ PACKAGES = ("branches", "buffers", "core", "experiments", "engine", "methods", "
 
 # Import statements inside functions, by file.
 INSIDE_FUNCTIONS = {
+    "cli.py": 1,
     "experiments/comparisons/compare.py": 3,
     "experiments/launchers/slurm.py": 1,
     "experiments/report/page.py": 1,
