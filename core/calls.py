@@ -25,14 +25,19 @@ def from_command_line(words: str) -> Iterator[None]:
             os.environ[_VARIABLE] = before
 
 
+def command_line_words() -> str | None:
+    """The words that start the command line; None if the user works in Python."""
+    return os.environ.get(_VARIABLE)
+
+
 def in_python() -> bool:
     """True if the user works in Python, not on the command line."""
-    return _VARIABLE not in os.environ
+    return command_line_words() is None
 
 
 def resume_call(folder: str | Path) -> str:
     """The call that goes on with a run or a comparison in a folder."""
-    words = os.environ.get(_VARIABLE)
+    words = command_line_words()
     return python_call("resume", folder) if words is None else f"{words} resume {shlex.quote(str(folder))}"
 
 

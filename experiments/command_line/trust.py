@@ -23,7 +23,7 @@ from redwood.settings.data.table import ENTRY_POINTS as DATASET_GROUP
 
 # Options whose texts are no references: columns, labels, and paths. An option that is missing here is safe: texts that
 # look like code are refused.
-TEXTS = {"project", "target_column", "task_column", "time_column", "slices", "extends"} | {
+TEXTS = {"project", "table", "target_column", "task_column", "time_column", "slices", "extends"} | {
     *("data_dir", "buffer_dir", "run_dir", "library", "reference", "weights", "backbone_weights"),
     *("stream_file", "concepts"),
 }

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.text import Text
 
+from redwood.core.calls import resume_call
 from redwood.core.errors import NotApplicableError, PinnedOptionError, RedwoodError
 from redwood.core.files import refuse_folders, remove_temporaries
 from redwood.engine.folder_lock import locked
@@ -256,7 +257,7 @@ def _refuse_hopeless(outcomes: Mapping[Job, Results | Failure], jobs: Sequence[J
         return
     raise RedwoodError(
         f"The first {len(outcomes)} of {len(jobs)} runs failed for one reason ({min(reasons).rstrip('.')}), so the "
-        f"others are not begun; mend it, and go on with resume {folder}."
+        f"others are not begun; mend it, and go on with {resume_call(folder)}."
     )
 
 

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
+from redwood.core.calls import command_line_words, from_command_line
 from redwood.core.errors import RedwoodError
 from redwood.core.extras import load_extra
 from redwood.engine.folder_lock import LOCK_FILE
@@ -72,7 +73,8 @@ class RayCluster:
         self._address = options.get(_ADDRESS)
         self._needs = {name: number for name, number in options.items() if name in _NUMBERS}
         self._url = str(options.get(_STORAGE, ""))
-        self._storage: dict[Path, RunStorage] = {}  # by the folder around the runs
+        self._storage: dict[Path, RunStorage | None] = {}  # by the folder around the runs
+        self._looked_for = set[str]()  # what runs need, once it was looked for on the machines
         self._on_cpu, self._at_once = on_cpu, at_once
         self._task = self._ray.remote(_run_task)
         self._pending: dict[Any, Job] = {}  # by the reference of its task
@@ -119,7 +121,7 @@ class RayCluster:
             else:
                 done, waiting = [], []
                 time.sleep(_POLL_S)
-            begun = {around: place.started() for around, place in self._storage.items()}
+            begun = {around: place.started() for around, place in self._storage.items() if place is not None}
             for job in [self._pending[task] for task in waiting]:
                 elsewhere = job.folder.name in begun.get(job.folder.parent, ())
                 if job not in running and (elsewhere or (job.folder / LOCK_FILE).exists()):
@@ -144,31 +146,37 @@ class RayCluster:
         self._warn_of_lack(options)
         job.folder.parent.mkdir(parents=True, exist_ok=True)  # a machine that does not see it fails
         absolute = replace(job, folder=job.folder.resolve(), waits=True)
-        return self._task.options(**options).remote(absolute, os.getcwd(), sys.path, self._place(job))
+        here = (os.getcwd(), sys.path, command_line_words())
+        return self._task.options(**options).remote(absolute, self._place(job), *here)
 
     def _warn_of_lack(self, needed: Mapping[str, Any]) -> None:
         """Warn if no machine has what a run needs. One may come: clusters that grow start it when a task waits."""
         names = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
-        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
         wanted = {name: needed[name] for name in _NUMBERS if needed.get(name)}
+        asked = " ".join(f"{name}={number:g}" for name, number in wanted.items())
+        if asked in self._looked_for:
+            return
+        self._looked_for.add(asked)
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
         if not any(all(node.get(names[name], 0) >= number for name, number in wanted.items()) for node in nodes):
-            asked = " ".join(f"{name}={number:g}" for name, number in wanted.items())
             warnings.warn(f"No machine of the cluster has --ray {asked}; runs wait until one comes.", stacklevel=2)
 
     def _place(self, job: Job) -> RunStorage | None:
         """Where the job's folder is kept; None if all machines see it."""
         around = job.folder.parent
-        if self._url and around not in self._storage:
+        if around not in self._storage:
             place = RunStorage.of(around, self._url)
-            place.check()
+            if place is not None:
+                place.check()
             self._storage[around] = place
-        return self._storage.get(around)
+        return self._storage[around]
 
     def _outcome(self, job: Job, task: Any) -> Outcome:
         try:
             outcome: Outcome = self._ray.get(task)
-            if job.folder.parent in self._storage:
-                self._storage[job.folder.parent].fetch(job.folder)
+            place = self._place(job)
+            if place is not None:
+                place.fetch(job.folder)
         except self._ray.exceptions.RayError as error:
             failure = Failure(f"Its task of Ray has failed ({_first_line(error)}).", unforeseen=True)
             job.write_failure(failure)
@@ -176,8 +184,16 @@ class RayCluster:
         return outcome
 
 
-def _run_task(job: Job, folder: str, path: list[str], storage: RunStorage | None) -> Outcome:
-    """Run the job on a machine of the cluster, in the folder and with the modules of the process that asks for it."""
+def _run_task(job: Job, storage: RunStorage | None, folder: str, path: list[str], words: str | None) -> Outcome:
+    """Run the job on a machine of the cluster.
+
+    Args:
+        job: The run.
+        storage: Where its folder is kept; None if this machine sees it.
+        folder: The folder of the process that asks for it.
+        path: Where that process finds modules.
+        words: How its command line starts; None if the user works in Python.
+    """
     if storage is None and not job.folder.parent.is_dir():  # the process that asks for the run has made it
         return Failure(
             f"The machine {socket.gethostname()} does not see the folder {job.folder.parent}; name one that all "
@@ -188,7 +204,8 @@ def _run_task(job: Job, folder: str, path: list[str], storage: RunStorage | None
         os.chdir(folder)
     sys.path.extend(entry for entry in path if entry not in sys.path)
     try:
-        with nullcontext(job) if storage is None else storage.kept(job) as here:
+        told = nullcontext() if words is None else from_command_line(words)
+        with told, nullcontext(job) if storage is None else storage.kept(job) as here:
             print_to(here.log)
             with stop_signals():
                 return run_job(here)

@@ -38,18 +38,24 @@ class RunStorage:
         self.url = url
 
     @classmethod
-    def of(cls, folder: Path, url: str) -> "RunStorage":
+    def of(cls, folder: Path, url: str) -> "RunStorage | None":
         """The place below `url` for the runs in `folder`: the one that `storage.txt` names, or a new one.
+
+        Args:
+            folder: The folder around those of the runs.
+            url: What the user gave. Empty: the place that `storage.txt` names; without one, None.
 
         Raises:
             UsageError: If the runs are kept elsewhere.
         """
         file, base = folder / _NAME, url.rstrip("/")
+        if not url and not file.exists():
+            return None
         if not file.exists():
             folder.mkdir(parents=True, exist_ok=True)
             write_atomically(file, f"{base}/{folder.resolve().name}-{uuid.uuid4().hex[:8]}".encode())
         own = read_text(file).strip()
-        if own.rpartition("/")[0] != base:
+        if url and own.rpartition("/")[0] != base:
             raise UsageError(
                 f"--ray storage={url} is not where the runs in {folder} are kept ({own}); give that place."
             )

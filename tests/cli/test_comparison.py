@@ -221,7 +221,7 @@ class TestFailures:
         assert main([*arguments, "--dataset", "bad.npz", "--seeds", "3"]) == 2
         told = capsys.readouterr().err.splitlines()[-1]
         assert told.startswith("error: The first 4 of 6 runs failed for one reason (Data set bad: labels must be")
-        assert told.endswith("mend it, and go on with resume all.")
+        assert told.endswith("mend it, and go on with python cli.py resume all.")
         assert len(list((tmp_path / "all").glob("*/failure.json"))) == 4
         (tmp_path / "bad.py").write_text(FAILING)
         methods = f"{tmp_path}/bad.py:Failing,random"

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from redwood.cli import main
+from redwood.cli import _print_stop, main
+from redwood.core.calls import from_command_line
 from redwood.core.child_processes import check_processes
 from redwood.core.errors import InvalidOptionError
 from tests.cli.command import CLI, assert_one_sentence, content, run, start, start_copy
@@ -371,3 +372,18 @@ def test_more_processes_than_a_machine_can_start(monkeypatch):
         InvalidOptionError, match="--workers 33 asks for 33 processes on this machine, which has 1 cores"
     ):
         check_processes("workers", 33)
+
+
+@pytest.mark.parametrize(
+    ("argv", "trusts"),
+    [
+        ([*PAIR, "--table", "latex:forgetting", "--ray", "address=10.0.0.1:6379"], False),
+        ([*PAIR, "--dataset", "continuum:CIFAR10", "--model", "timm:resnet18"], False),
+        (["--setting", "class_incremental", "--method", "mine.py:Mine"], True),
+        (["resume", "runs/x", "--trust"], True),
+    ],
+)
+def test_the_call_that_goes_on_trusts_code_that_was_named(argv, trusts, capsys):
+    with from_command_line("redwood"):
+        _print_stop("interrupted", argv, "runs/x")
+    assert capsys.readouterr().err == f"interrupted; go on with redwood resume runs/x{' --trust' * trusts}\n"

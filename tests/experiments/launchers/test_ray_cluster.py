@@ -124,10 +124,11 @@ class TestLacks:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             cluster._warn_of_lack({"num_cpus": 4, "num_gpus": 1.0})
+            cluster._warn_of_lack({"num_cpus": 1, "num_gpus": 2.0})  # told once
 
     def test_a_machine_that_does_not_see_the_folder(self, tmp_path):
         job = Job(Pair("class_incremental", "finetune"), (), 0, tmp_path / "elsewhere" / "run")
-        failure = _run_task(job, str(tmp_path), [], None)
+        failure = _run_task(job, None, str(tmp_path), [], None)
         assert "does not see the folder" in failure.reason and "--ray storage=URL" in failure.reason
         assert not (tmp_path / "elsewhere").exists()
 

@@ -79,6 +79,8 @@ def test_the_runs_of_one_folder_are_kept_in_one_place(place, tmp_path):
     again = RunStorage.of(tmp_path / "runs", f"file://{tmp_path}/bucket")
     assert again.url == place.url and place.url.startswith(f"file://{tmp_path}/bucket/runs-")
     assert RunStorage.of(tmp_path / "more" / "runs", f"file://{tmp_path}/bucket").url != place.url
+    assert RunStorage.of(tmp_path / "runs", "").url == place.url, "a run that goes on is looked for where it was kept"
+    assert RunStorage.of(tmp_path / "other", "") is None
     with pytest.raises(UsageError, match="is not where the runs in") as error:
         RunStorage.of(tmp_path / "runs", "s3://other")
     assert place.url in str(error.value)
