@@ -1,8 +1,9 @@
 """Asynchronous rehearsal on a GPU: first whether it is right, then what it adds to a step (ResNet-50, 3x224x224, bf16).
 
-Run: python benchmarks/gpu.py [--quick]. Writes benchmarks/results/gpu.{json,md} within 40 minutes: a part that would
-begin later is left out, and named. With `--device cpu` it tries itself out on a small network in a few minutes, leaves
-out what needs a GPU, and writes gpu_cpu.{json,md}, whose times say nothing of a GPU. The last line may be quoted.
+Run: python benchmarks/gpu.py [--quick] [--minutes 40]. Writes benchmarks/results/gpu.{json,md} after each part of the
+steps; one that would begin after 4/5 of these minutes is left out, and named. With `--device cpu` it tries itself out
+on a small network in a few minutes, leaves out what needs a GPU, and writes gpu_cpu.{json,md}, whose times say nothing
+of a GPU. The last line may be quoted.
 
 The checks are those of `gpu_checks.py` and `gpu_trainer.py`, which also measures steps of a Trainer (slim_resnet18,
 bytes that are augmented after the transfer). Then come reading and writing of rows beside plain copies, and steps: of
@@ -16,6 +17,7 @@ import os
 import tempfile
 import threading
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -47,8 +49,8 @@ from redwood.buffers.storage import RowStorage
 STORED, POOL, LEAD, CLASSES = 4096, 1152, 3, 1000
 # Bars: asynchronous / ideal by tier, and the share of a step that is waited for.
 RATIO, WAIT = {"cuda": 1.02, "pinned": 1.05, "host": 1.05}, 0.01
-# Bar: speed of rows as a share of that of a plain copy. Seconds after which no further part begins.
-BANDWIDTH, LATEST_S = 0.6, 32 * 60
+# Bar: speed of rows as a share of that of a plain copy. Share of the minutes after which no further part begins.
+BANDWIDTH, LATEST = 0.6, 0.8
 
 Batch = dict[str, Tensor]
 Row = dict[str, Any]
@@ -156,7 +158,7 @@ class Loop:
         incoming = batch if buffer is not None and buffer.on_gpu else raw
         if buffer is not None:
             start = self.clock.mark()
-            with self.watched():
+            with self.watched(variant):
                 replayed = buffer.collect()
                 self.draws.append((start, self.clock.mark()))
                 batch = merged(batch, replayed)
@@ -169,7 +171,7 @@ class Loop:
         with torch.autocast(self.device.type, torch.bfloat16):
             loss = cross_entropy(self.network(augmented(batch["x"])), batch["y"])
         if buffer is not None:
-            with self.watched():
+            with self.watched(variant):
                 weight = buffer.weight()
             loss = loss if weight == 1.0 else loss * weight
         loss.backward()
@@ -211,16 +213,17 @@ class Loop:
         return found
 
     @contextmanager
-    def watched(self) -> Iterator[None]:
-        """Notes in `synchronising` where this thread waits for the GPU, as torch's debug mode tells."""
-        if self.device.type != "cuda":
+    def watched(self, variant: Variant) -> Iterator[None]:
+        """Notes in `synchronising` where asynchronous rehearsal lets this thread wait for the GPU, as torch tells."""
+        if self.device.type != "cuda" or not variant.overlap:
             yield
             return
         thread = threading.get_ident()
 
-        def keep(message: Any, category: Any, filename: str, lineno: int, *_: Any) -> None:
+        def keep(message: Any, *_: Any) -> None:
             if threading.get_ident() == thread and "called a synchronizing" in str(message):
-                self.synchronising.append(f"{Path(filename).name}:{lineno}")
+                ours = [frame for frame in traceback.extract_stack() if "redwood" in frame.filename]
+                self.synchronising.append(f"{Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else "torch")
 
         with warnings.catch_warnings():
             warnings.simplefilter("always")
@@ -375,24 +378,27 @@ def verdict(name: str, measured: Measured, tier: str) -> str:
     )
 
 
-def parts(device: torch.device, tiers: tuple[str, ...], quick: bool) -> Iterator[tuple[str, Callable[[], Steps]]]:
-    """What is measured of steps, the most important first: a name, and how."""
+def parts(device: torch.device, tiers: tuple[str, ...], quick: bool) -> dict[str, Callable[[], Steps]]:
+    """What is measured of steps, the most important first."""
     on_gpu, n_gpus = device.type == "cuda", torch.cuda.device_count()
     many, few = ((2, 5), (2, 5)) if quick or not on_gpu else ((8, 15), (4, 8))
     side, b = (224, 56) if on_gpu else (8, 16)
     small, large = make_case(b, *many, tiers, side), make_case(256 if on_gpu else 32, *few, tiers, side)
-    trained = make_case(b, *few, tiers, 32)
-    yield "Trainer", lambda: measure_trainer(trained, device, tiers)
-    yield "alone", lambda: measure("alone", 1, "", [small, large], tiers)
-    yield "compiled", lambda: measure("alone, compiled", 1, "", [small], tiers, compiled=True)
-    yield "two, gloo", lambda: measure("two on one device, gloo", 2, "gloo", [small], tiers)
+    trained, shared = make_case(b, few[0], many[1], tiers, 32), make_case(b, *few, tiers, side)
+    found = {
+        "Trainer": lambda: measure_trainer(trained, device, tiers),
+        "alone": lambda: measure("alone", 1, "", [small, large], tiers),
+        "two, gloo": lambda: measure("two on one device, gloo", 2, "gloo", [shared], tiers),
+    }
     if n_gpus > 1:
-        yield "NCCL", lambda: measure(f"{n_gpus} GPUs, NCCL", n_gpus, "nccl", [small, large], tiers)
+        found["NCCL"] = lambda: measure(f"{n_gpus} GPUs, NCCL", n_gpus, "nccl", [small, large], tiers)
+    return found | {"compiled": lambda: measure("alone, compiled", 1, "", [small], tiers, compiled=True)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a few steps of each")
+    parser.add_argument("--minutes", type=float, default=40)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     options = parser.parse_args()
     began = time.monotonic()
@@ -409,21 +415,20 @@ def main() -> None:
     checked["a worker that is killed"] = loss_of_a_worker(device)
     copied = speeds(device, (3, 224, 224) if on_gpu else (3, 32, 32), STORED if on_gpu else 1024, 30)
     rows: list[Row] = []
-    verdicts, left_out = [f"{what}: {said}." for what, said in checked.items()], []
-    for name, run in parts(device, tiers, options.quick):
-        if time.monotonic() - began > LATEST_S:
-            left_out.append(name)
-            continue
-        measured, said = run()
-        rows, verdicts = rows + measured, verdicts + said
+    verdicts = [f"{what}: {said}." for what, said in checked.items()]
     if on_gpu:
         reached = all(float(str(row["read / copy"])) >= BANDWIDTH for row in copied)
         verdicts.append(f"reading rows at {BANDWIDTH} of the speed of a copy: {'reached' if reached else 'missed'}.")
-    else:
-        left_out.append("one GPU, several GPUs over NCCL")
-    verdicts.append(f"left out: {', '.join(left_out) or 'nothing'}.")
-    verdicts.append(quotable(rows, tiers, on_gpu))
-    report(on_gpu, checked, verdicts, copied, rows)
+    found = parts(device, tiers, options.quick)
+    left_out = list(found) + ([] if on_gpu else ["one GPU, several GPUs over NCCL"])
+    for name, run in found.items():
+        if time.monotonic() - began > 60 * LATEST * options.minutes:
+            continue
+        measured, said = run()
+        left_out.remove(name)
+        rows, verdicts = rows + measured, verdicts + said
+        rest = [f"left out: {', '.join(left_out) or 'nothing'}.", quotable(rows, tiers, on_gpu)]
+        report(on_gpu, checked, verdicts + rest, copied, rows)
 
 
 def quotable(rows: list[Row], tiers: tuple[str, ...], on_gpu: bool) -> str:

@@ -93,10 +93,10 @@ def rehearsal_cost(workers: Sequence[Json | None]) -> Json | None:
 def peak_memory_bytes() -> int:
     """The most memory this process has held since its start, or since `reset_peak_memory` where that is possible.
 
-    It is the GPU's memory if the process uses one, else what was resident in the host's memory.
+    It is the GPU's memory if the process has held any, else what was resident in the host's memory.
     """
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        return torch.cuda.max_memory_allocated()
+    if torch.cuda.is_initialized() and (on_gpu := torch.cuda.max_memory_allocated()):
+        return on_gpu
     try:
         # Not getrusage: on Linux its peak is at least that of the process which has started this one.
         return 1024 * int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])

@@ -1,5 +1,6 @@
 """Runs on few real samples, for tests that look at what a run leaves behind."""
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,8 @@ from redwood.settings import get_setting
 from redwood.settings.scores.results import Results
 from tests.samples import few_digits
 
+# Where runs train: `REDWOOD_TEST_ACCELERATOR=gpu pytest tests/test_pairs.py` tries all methods on a GPU.
+ACCELERATOR = os.environ.get("REDWOOD_TEST_ACCELERATOR", "cpu")
 # What would take long by default.
 OPTIONS = {"gdumb": {"memory_passes": 5}, "continual_maml": {"prolonged_batches": 3}}
 MEASURED = ("wall_time_s", "training_time_s", "evaluation_time_s", "samples_per_s", "peak_memory_bytes", "rehearsal")
@@ -72,7 +75,7 @@ def without(options: dict[str, Any], *names: str) -> dict[str, Any]:
 
 def run_here(setting: Any, method: Method, **options: Any) -> Results:
     """Run the protocol on this worker, whoever has started it."""
-    defaults: dict[str, Any] = {"quiet": True, "accelerator": "cpu"}
+    defaults: dict[str, Any] = {"quiet": True, "accelerator": ACCELERATOR}
     return run_protocol(setting, method, Run(**defaults | options))
 
 
@@ -81,7 +84,7 @@ def train_pair(setting_key: str, method_key: str) -> Trained:
     setting, options = small_setting(setting_key), OPTIONS.get(method_key, {})
     method, other = (get_method(method_key)(**options) for _ in range(2))
     results = run_here(setting, method)
-    other.attach(Run(quiet=True, accelerator="cpu"))
+    other.attach(Run(quiet=True, accelerator=ACCELERATOR))
     other.configure(setting.for_method())
     other.load_state_dict(method.state_dict())
     x = setting.dataset.source.x_test[:20]

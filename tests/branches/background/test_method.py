@@ -105,7 +105,7 @@ def test_predictions_of_a_saved_run_need_no_background(tmp_path):
     method = Background(background=file)
     run_here(small_setting("class_incremental", dataset=known), method, run_dir=str(folder))
     file.unlink()
-    assert torch.equal(redwood.load(folder).method.predict(unknown, None), method.predict(unknown, None))
+    assert torch.equal(redwood.load(folder, device="cpu").method.predict(unknown, None), method.predict(unknown, None))
 
 
 class TestResumed:

@@ -85,7 +85,7 @@ class TestPretraining:
     def test_without_it_a_run_says_so(self):
         with pytest.warns(UserWarning, match="^maml met no pre-training phase") as caught:
             run_here(small_setting("osaka"), MAML())
-        assert one_sentence(str(caught[0].message))
+        assert any(one_sentence(str(warning.message)) for warning in caught if "maml" in str(warning.message))
 
 
 @pytest.mark.parametrize("cls", [MAML, ANIL])
