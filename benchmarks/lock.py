@@ -56,6 +56,9 @@ class Answering:
         received.view(torch.int64).zero_()
         self.seconds += time.thread_time() - start
 
+    def connected(self, *_: Any) -> None:
+        """There is no group that rows travel in."""
+
     def leave(self) -> None:
         """Nobody to tell."""
 

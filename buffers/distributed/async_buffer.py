@@ -162,7 +162,7 @@ class AsyncRehearsalBuffer:
         # Before the workers connect: a worker that is refused must not end the connections of the others.
         self.prepare(*place_in(group), device)
         peers = Peers(group, timeout, self.profiler, free=None if rows_group is None else abort_nccl)
-        self._rows_group = rows_group if peers.world > 1 else None
+        self._rows_group = peers.connected(rows_group, device)
         self._pipeline = Pipeline(
             self.buffer,
             peers,

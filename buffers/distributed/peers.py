@@ -13,6 +13,7 @@ from torch.distributed import ProcessGroup
 from torch.distributed.distributed_c10d import _world, get_backend_config
 
 from redwood.buffers.distributed.profiling import Profiler
+from redwood.buffers.layout import WORD
 from redwood.core.errors import WorkerLostError
 from redwood.core.torchrun import meeting
 
@@ -139,6 +140,20 @@ class Peers:
             with meeting():
                 made = dist.new_group(ranks, timeout, backend="gloo", use_local_synchronization=ranks is not None)
             self.group = cast(ProcessGroup, made)
+
+    def connected(self, group: ProcessGroup | None, device: torch.device) -> ProcessGroup | None:
+        """A group of the same workers, once each pair has exchanged a row; None if there is none, or nobody to join.
+
+        NCCL connects two workers at their first message, which takes long among many: before the first step, then.
+
+        Raises:
+            WorkerLostError: If another worker does not take part.
+        """
+        if group is None or self.world == 1:
+            return None
+        rows, one_each = torch.zeros(2, self.world, 1, dtype=WORD, device=device), [1] * self.world
+        self.exchange(rows[0], rows[1], one_each, one_each, group)
+        return group
 
     def gather(self, message: Tensor) -> Tensor:
         """The messages (W,) of all workers: (N, W).

@@ -9,6 +9,9 @@ import torch.distributed as dist
 
 from redwood.buffers import WorkerLostError
 from redwood.buffers.distributed import peers
+from redwood.buffers.distributed.profiling import Profiler
+from redwood.buffers.layout import WORD_BYTES
+from tests.workers import TwoWorkers
 
 GPU, WORLD = torch.device("cuda", 0), object()
 
@@ -30,6 +33,23 @@ def test_nccl_is_looked_for_among_the_backends_of_the_device(config: str, device
 
 def test_no_group_without_workers() -> None:
     assert peers.nccl_group(GPU) is None
+
+
+def bytes_until_connected() -> tuple[bool, dict[str, int]]:
+    profiler = Profiler()
+    joined = peers.Peers(None, None, profiler)
+    found = joined.connected(dist.group.WORLD, torch.device("cpu")), joined.connected(None, torch.device("cpu"))
+    joined.leave()
+    return found == (dist.group.WORLD, None), profiler.n_bytes
+
+
+def test_each_pair_of_a_group_exchanges_a_row_before_the_first_step(two_workers: TwoWorkers) -> None:
+    of_each = {"sent": 2 * WORD_BYTES, "received": 2 * WORD_BYTES, "counts": 0}
+    assert two_workers.run(bytes_until_connected) == [(True, of_each)] * 2
+
+
+def test_a_worker_alone_has_nobody_to_connect_to() -> None:
+    assert peers.Peers(None, None, Profiler()).connected(WORLD, GPU) is None  # type: ignore[arg-type]
 
 
 GLOO = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:4711"

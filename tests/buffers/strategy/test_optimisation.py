@@ -49,6 +49,24 @@ def test_precision(precision: str, dtype: torch.dtype) -> None:
     assert all(weight.isfinite().all() for weight in module.weights)
 
 
+@pytest.mark.parametrize("accelerator", ["cpu"], indirect=True)
+@pytest.mark.parametrize(("dynamic", "times"), [(None, 2), (True, 1)])
+@pytest.mark.slow
+def test_a_batch_that_grows_is_compiled_once_with_dynamic_shapes(dynamic: bool | None, times: int) -> None:
+    torch.compiler.reset()
+    module, compiled = Stranger(), []
+
+    def backend(graph: nn.Module, _: Any) -> Any:
+        compiled.append(graph)
+        return graph.forward
+
+    module.net = torch.compile(module.net, backend=backend, dynamic=dynamic)
+    trainer_of(strategy_of()).fit(module, loader_of(range(25), 5))
+    torch.compiler.reset()
+    assert len({len(ids) for ids in module.trained}) == 2
+    assert len(compiled) == times
+
+
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
 @pytest.mark.slow
 def test_compiled_module(backend: str) -> None:
