@@ -6,6 +6,7 @@ A task whose machine is lost is run again elsewhere. Like every run it goes on f
 """
 
 import os
+import re
 import socket
 import sys
 import time
@@ -87,10 +88,7 @@ class RayCluster:
             self._refuse_unreachable()
             self._ray.init(address=self._address, log_to_driver=False, logging_level="error")
         except (OSError, ValueError, RuntimeError) as error:
-            raise RedwoodError(
-                f"--launcher ray finds no cluster ({_first_line(error)}); start one by `ray start`, or check --ray "
-                "address=... and RAY_ADDRESS."
-            ) from error
+            raise RedwoodError(_not_connected(error)) from error
         return self
 
     def _refuse_unreachable(self) -> None:
@@ -211,6 +209,21 @@ def _run_task(job: Job, storage: RunStorage | None, folder: str, path: list[str]
                 return run_job(here)
     except RedwoodError as error:  # the place cannot be read or written
         return Failure(str(error), unforeseen=False)
+
+
+def _not_connected(error: BaseException) -> str:
+    """Why there is no connection to a cluster, and what to do."""
+    versions = re.findall(r"Ray: (\S+)\s+Python: (\S+)", str(error))
+    if str(error).startswith("Version mismatch") and len(versions) == 2:
+        there, here = (f"Ray {ray}, Python {python}" for ray, python in versions)
+        return (
+            f"--launcher ray: the cluster has other versions (there: {there}; here: {here}); install the same of "
+            "Ray and Python on all machines."
+        )
+    return (
+        f"--launcher ray finds no cluster ({_first_line(error)}); start one by `ray start`, or check --ray address=... "
+        "and RAY_ADDRESS."
+    )
 
 
 def _first_line(error: BaseException) -> str:

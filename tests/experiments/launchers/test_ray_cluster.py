@@ -1,6 +1,7 @@
 """Runs as tasks of Ray. `benchmarks/ray_nodes.py` has many machines that come and go."""
 
 import json
+import platform
 import signal
 import subprocess
 import sys
@@ -47,6 +48,20 @@ class TestOptions:
         monkeypatch.setitem(sys.modules, "ray", None)
         with pytest.raises(RedwoodError, match="--launcher ray needs the package ray"):
             RayCluster({}, on_cpu=True)
+
+
+def test_another_version(monkeypatch):
+    ray = pytest.importorskip("ray")
+    utils = pytest.importorskip("ray._private.utils")
+    there = {"ray_version": "2.0.1", "python_version": "3.8.2"}
+    monkeypatch.setattr(ray, "init", lambda **_: utils.check_version_info(there, "here"))
+    with pytest.raises(RedwoodError) as error, RayCluster({}, on_cpu=True):
+        pass
+    here = f"Ray {ray.__version__}, Python {platform.python_version()}"
+    assert str(error.value) == (
+        f"--launcher ray: the cluster has other versions (there: Ray 2.0.1, Python 3.8.2; here: {here}); install the "
+        "same of Ray and Python on all machines."
+    )
 
 
 def found_in(folder):
