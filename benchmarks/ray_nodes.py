@@ -5,7 +5,8 @@ at random moments; or the driver is killed, and `resume` goes on. A pool on as m
 with. With `--s3`, the runs of one comparison are kept in a bucket of a local server (pip install 'moto[server]' s3fs).
 
 Run: OMP_NUM_THREADS=1 python benchmarks/ray_nodes.py [--changes 20] [--kills 5] [--seeds 20] [--trials 24] [--s3].
-Writes benchmarks/results/ray_nodes.{json,md}; it takes about 15 minutes on two cores.
+Writes benchmarks/results/ray_nodes.{json,md}; it takes about 15 minutes on two cores. With `--overhead` it compares the
+time of a pool and of Ray for 300 runs of about 2 s instead, and writes ray_overhead.{json,md}, in 10 minutes.
 """
 
 import argparse
@@ -34,9 +35,9 @@ def redwood(*words: str) -> list[str]:
     return [sys.executable, "-W", "ignore", str(HERE / "cli.py"), *words]
 
 
-def comparison(seeds: int) -> list[str]:
+def comparison(seeds: int, passes: int = 1) -> list[str]:
     """The words of a comparison of three methods."""
-    return ["--setting", "class_incremental", "--method", METHODS, "--passes", "1", "--seeds", str(seeds)]
+    return ["--setting", "class_incremental", "--method", METHODS, "--passes", str(passes), "--seeds", str(seeds)]
 
 
 def sweep(trials: int) -> list[str]:
@@ -142,8 +143,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--trials", type=int, default=24)
     parser.add_argument("--s3", action="store_true")
+    parser.add_argument("--overhead", action="store_true")
     options = parser.parse_args()
-    runs, trials = comparison(options.seeds), sweep(options.trials)
+    runs = comparison(100, passes=40) if options.overhead else comparison(options.seeds)
+    trials = sweep(options.trials)
     cases: dict[str, tuple[list[str], Callable[[Path], tuple[list[str], str, float]]]] = {
         "Ray": (runs, lambda to: on_cluster(to, runs, 2, 0)),
         "Ray, machines change": (runs, lambda to: on_cluster(to, runs, 1, options.changes)),
@@ -151,12 +154,15 @@ def main() -> None:
         "sweep on Ray, machines change": (trials, lambda to: on_cluster(to, trials, 1, options.changes)),
         "sweep on Ray, driver is killed": (trials, lambda to: with_killed_driver(to, trials, 2)),
     }
+    pools = {"pool": runs, "sweep in a pool": trials}
+    if options.overhead:
+        cases, pools = {"Ray": cases["Ray"]}, {"pool": runs}
     with tempfile.TemporaryDirectory() as temporary, local_s3() if options.s3 else nullcontext("") as url:
         if url:
             kept = f"storage={url}"
             cases["Ray, kept in S3, machines change"] = runs, lambda to: on_cluster(to, runs, 1, options.changes, kept)
         folder, rows, expected = Path(temporary), list[dict[str, object]](), dict[str, dict[str, object]]()
-        for name, words in {"pool": runs, "sweep in a pool": trials}.items():
+        for name, words in pools.items():
             started, to = time.monotonic(), folder / name.replace(" ", "_")
             command = redwood(*words, *(["--jobs", "2"] if words is runs else []), "--run_dir", str(to))
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
@@ -178,7 +184,7 @@ def main() -> None:
             )
     columns = list(dict.fromkeys(name for row in rows for name in row))
     rows = [{name: row.get(name, "") for name in columns} for row in rows]
-    write("ray_nodes", environment() | {"rows": rows}, markdown_table(rows))
+    write("ray_overhead" if options.overhead else "ray_nodes", environment() | {"rows": rows}, markdown_table(rows))
 
 
 if __name__ == "__main__":
