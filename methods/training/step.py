@@ -6,7 +6,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +54,11 @@ class Replayed:
     def __len__(self) -> int:
         """Number of samples r."""
         return len(self.rows["y"])
+
+    def __getitem__(self, name: object) -> NoReturn:
+        """Raise `BufferInputError`, which says where the samples are."""
+        example = f'step.replayed.rows["{name}"]' if isinstance(name, str) else 'step.replayed.rows["x"]'
+        raise BufferInputError(f"Replayed samples lie in .rows, by the names {', '.join(self.rows)}; write {example}.")
 
     @property
     def n_first(self) -> int:

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torchvision.ops import StochasticDepth
 
+from redwood.core.errors import RedwoodError
 from redwood.core.seeding import seed_everything
 from redwood.methods.baselines import Finetune
 from redwood.methods.replay.der import DER, DERpp
@@ -219,6 +220,14 @@ class TestWhatBehavesOtherwiseInTraining:
 
         curve(Watches(model=NormalisedNetwork()), "class_incremental")
         assert set(modes) == {True}
+
+
+def test_replayed_samples_are_read_from_their_rows():
+    replayed = Replayed({"x": torch.zeros(2, 1), "logits": torch.ones(2, 3)}, torch.arange(2))
+    with pytest.raises(RedwoodError, match=r'the names x, logits; write step\.replayed\.rows\["logits"\]'):
+        replayed["logits"]
+    with pytest.raises(RedwoodError, match=r'write step\.replayed\.rows\["x"\]'):
+        replayed[:1]
 
 
 class TestBeforeLearning:
