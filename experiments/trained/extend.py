@@ -16,10 +16,12 @@ from redwood.experiments.command_line.trust import refuse_untrusted
 from redwood.experiments.runs.continuation import continued, plain_options, refuse_missing
 from redwood.experiments.runs.given import NOTHING, FromPython
 from redwood.experiments.runs.runner import run_pair
-from redwood.experiments.runs.saved_run import pair_of, read_run
+from redwood.experiments.runs.saved_run import SavedRun, pair_of, read_run
 from redwood.settings.base import Setting
 from redwood.settings.config import is_marked
 from redwood.settings.data.dataset import Dataset
+from redwood.settings.data.image_folder import only_task
+from redwood.settings.data.sources import path_of
 
 
 def extended_help(config: Path) -> str:
@@ -73,13 +75,24 @@ def extended_options(
     kept = {name: value for name, value in earlier.items() if name not in new}
     if "stream" in named and "dataset" not in named and not is_marked(saved.options.get("dataset")):
         kept["dataset"] = saved.options["dataset"]  # its transforms make further tasks
-    check_arguments([pair], list(arguments), beside=as_arguments(kept))
+    arguments = [*arguments, *_inner_folder(named, kept, saved)]
+    check_arguments([pair], arguments, beside=as_arguments(kept))
     options = parse_options(pair, [*as_arguments(kept), *arguments])
     for name, value in (given or {}).items():
         setattr(options.method, name, value)
     if dataset is not None:
         options = replace(options, setting=replace(cast("Any", options.setting), dataset=dataset))
     return continued(options, saved, trusted=trusted)
+
+
+def _inner_folder(named: Mapping[str, str], kept: Mapping[str, object], saved: SavedRun) -> list[str]:
+    """Return the option that names the folder of a task, where the named folder of images holds it alone."""
+    if not named.get("dataset"):
+        return []
+    data_dir = named.get("data_dir") or str(kept.get("data_dir", "data"))
+    classes = {name for own in saved.signature.classes.outputs for name in own}
+    inner = only_task(path_of(named["dataset"], Path(data_dir).expanduser()), classes)
+    return [] if inner is None else ["--dataset", str(inner)]
 
 
 def options_of_the_data(setting: type[Setting]) -> set[str]:

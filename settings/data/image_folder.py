@@ -1,6 +1,6 @@
 """Read a folder of a user's images: find the task folders, the class folders and the size of the images."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -78,6 +78,14 @@ def image_folder(data_dir: Path, seed: int, image_size: int) -> Dataset:
     n_kept = len(data.y) - n
     note = f"{data.note}; of those for training, the {n_kept} of {others[1].name} are kept for validation"
     return replace(data, validation=torch.arange(len(data.y)) >= n, note=note)
+
+
+def only_task(folder: Path, classes: Collection[str]) -> Path | None:
+    """Return the only folder in a folder, if it is a task of an earlier run's classes; else None."""
+    names = folders_in(folder) if folder.is_dir() else []
+    if len(names) != 1 or names[0] in classes or holds_image(folder / names[0]):
+        return None
+    return folder / names[0] if set(folders_in(folder / names[0])).intersection(classes) else None
 
 
 def with_images_like(data: Dataset, shape: Sequence[int]) -> Dataset:

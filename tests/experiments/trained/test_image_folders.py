@@ -41,6 +41,21 @@ def test_a_single_further_month_is_named_by_its_folder(run, tmp_path):
     assert Results.load(tmp_path / "run" / "results.json").task_names == ["2024-01", "2024-02", "2024-03"]
 
 
+def test_a_folder_around_a_single_further_month_is_that_month(run, tmp_path):
+    class_folders(tmp_path / "june" / "2024-06", TWO, size=(12, 8))
+    more = ["--dataset", str(tmp_path / "june"), "--run_dir", str(tmp_path / "run"), "--accelerator", "cpu"]
+    assert main(["extend", str(run), *more]) == 0
+    assert Results.load(tmp_path / "run" / "results.json").task_names == ["2024-01", "2024-02", "2024-06"]
+
+
+@pytest.mark.parametrize(("around", "inside"), [("dent", TWO), ("2024-06", {"rust": 4, "bent": 4})])
+def test_a_folder_around_a_class_or_other_classes_is_no_month(run, tmp_path, capsys, around, inside):
+    class_folders(tmp_path / "june" / around, inside, size=(12, 8))
+    more = ["--dataset", str(tmp_path / "june"), "--run_dir", str(tmp_path / "run"), "--accelerator", "cpu"]
+    assert main(["extend", str(run), *more]) == 2
+    assert "two folders of classes at least are needed, found 1" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("options", [["--dataset", "{}"], ["--dataset", "image_folder", "--data_dir", "{}"]])
 def test_images_of_another_size_are_predicted(run, tmp_path, options):
     class_folders(tmp_path / "new", {"dent": 5, "ok": 5}, size=(20, 20))
