@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TypedDict
 
-from redwood.methods.table import METHODS, agent_hint, method_names
+from redwood.methods.table import METHODS, agent_hint, bound_hint, method_names
 from redwood.settings.table import SETTINGS, not_below, setting_names
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,6 +44,9 @@ def stored_reason(setting: str, method: str) -> str | None:
         return None
     target = SETTINGS.get(entry.target, entry.target).rpartition(":")[2]
     reason = not_below(record["class"], entry.reference.rpartition(":")[2], target)
+    if entry.target == "cumulative":  # as an upper bound does
+        children = [other for other in (stored_tree() or {}).values() if setting in other["parents"]]
+        reason += next((bound_hint(method, child["key"]) for child in children if method in child["methods"]), "")
     return reason + agent_hint(method, "rewards" in record["assumptions"])
 
 

@@ -258,6 +258,14 @@ def agent_hint(method: str, rewards: bool) -> str:
     return ""
 
 
+def bound_hint(method: str, child: str) -> str:
+    """Say where an upper bound can be had, of which a setting's `child` gives it the data that the setting does not."""
+    return (
+        f" Write --setting {child} --method {method}, or --method finetune,{method} to show it beside finetune as the "
+        "upper bound; training once on all tasks is --setting traditional --method finetune."
+    )
+
+
 def known_methods() -> dict[str, str]:
     """`module:Name` of all methods by key, other packages' included."""
     return known_names("method", references(METHODS), ENTRY_POINTS)

@@ -12,7 +12,7 @@ from redwood.core.parts import all_options, kinds_of
 from redwood.experiments.command_line.arguments import option_names
 from redwood.methods.base import Method
 from redwood.methods.lookup import get_method
-from redwood.methods.table import agent_hint, method_names
+from redwood.methods.table import agent_hint, bound_hint, method_names
 from redwood.settings.base import Setting, why_not_applicable
 from redwood.settings.lookup import get_setting
 from redwood.settings.table import name_of_setting, setting_names
@@ -99,7 +99,8 @@ def select_pairs(
     ]
     reasons = {pair: reason for pair in chosen if (reason := _why_not(pair)) is not None}
     if len(reasons) == len(chosen):
-        raise NotApplicableError(reasons[chosen[0]])
+        child = _child_for_bound(chosen[0])
+        raise NotApplicableError(reasons[chosen[0]] + (bound_hint(chosen[0].method, child) if child else ""))
     with_methods = {pair.setting for pair in chosen if pair not in reasons}
     pairs = []
     for pair in chosen:

@@ -17,12 +17,26 @@ UNDER = {record["key"]: record["methods"] for record in describe_settings()}
 
 @pytest.mark.parametrize(
     ("setting", "method"),
-    [("continual", "ewc"), ("incremental_rl", "ewc"), ("online_class_incremental", "dqn"), ("traditional", "joint")],
+    [
+        ("continual", "ewc"),
+        ("incremental_rl", "ewc"),
+        ("online_class_incremental", "dqn"),
+        ("traditional", "joint"),
+        ("class_incremental", "joint"),
+    ],
 )
 def test_a_method_that_does_not_apply_is_refused_in_the_same_words(setting, method):
     with pytest.raises(NotApplicableError) as expected:
         select_pairs(setting, method)
     assert stored_reason(setting, method) == str(expected.value)
+
+
+def test_an_upper_bound_says_where_it_can_be_had():
+    reason = stored_reason("domain_incremental", "joint")
+    assert (
+        "Write --setting cumulative_domain_incremental --method joint, or --method finetune,joint to show it" in reason
+    )
+    assert "Write" not in stored_reason("class_incremental", "hat") + stored_reason("traditional", "joint")
 
 
 def test_no_reason_where_a_method_applies_or_requires_more():
