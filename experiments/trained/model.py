@@ -263,8 +263,11 @@ class TrainedModel:
         samples = with_channel(space, torch.as_tensor(x))
         shape = space.shape
         if tuple(samples.shape[1:]) != shape or not len(samples):
-            is_single = tuple(samples.shape) == (shape[1:] if is_grey(space) else shape)
-            remedy = "pass x[None] for a single sample" if is_single else "bring them to that shape"
+            remedy = "bring them to that shape"
+            if tuple(samples.shape) == (shape[1:] if is_grey(space) else shape):
+                remedy = "pass x[None] for a single sample"
+            elif len(shape) == 3 and tuple(samples.shape[1:]) == (*shape[1:], shape[0]):
+                remedy = "the channels come first, as np.moveaxis(x, -1, 1) puts them (a tensor: x.movedim(-1, 1))"
             raise DataError(
                 f"The model takes samples (n, {', '.join(map(str, shape))}), and at least one of them, got an array "
                 f"{tuple(samples.shape)}; {remedy}."

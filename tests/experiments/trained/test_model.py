@@ -73,6 +73,10 @@ class TestAClassifier:
             (DATA.x_test / 16, "undo any scaling, as these go from 0 to 1"),
             (DATA.x_test[0, 0], r"takes samples \(n, 1, 8, 8\).*x\[None\] for a single sample"),
             (DATA.x_test[:, :, :4], "bring them to that shape"),
+            (
+                DATA.x_test.permute(0, 2, 3, 1),
+                r"array \(\d+, 8, 8, 1\); the channels come first, as np.moveaxis\(x, -1, 1\)",
+            ),
             (["a.png"], r"got a list; read image files by model.read_images\(paths\)"),
             (DATA.x_test[:0], "at least one of them"),
             (DATA.x_test / 16, "as they are stored in 0..16, got torch.float32; undo any scaling"),
