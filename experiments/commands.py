@@ -306,8 +306,9 @@ def _listed(names: Iterable[str]) -> str:
 def predict(argv: list[str]) -> None:
     """Predict new samples with a finished run."""
     parser = _parser_of_folder("predict", "a run, or of what export has written")
-    add, samples = parser.add_argument, "file with an array x, image or folder of them, or name of a data set"
-    add("--dataset", metavar="D", required=True, help=f"what to predict: .npz or .h5 {samples}")
+    add = parser.add_argument
+    kinds = ".npz or .h5 file with an array x, .csv or .parquet table, image or folder of them, or name of a data set"
+    add("--dataset", metavar="D", required=True, help=f"what to predict: {kinds}")
     add("--data_dir", metavar="DIR", default="data", help="folder of data sets")
     add("--split", choices=("test", "train"), default="test", help="samples of a data set by name")
     add("--out", metavar="FILE", default="predictions.csv", help="table to write")

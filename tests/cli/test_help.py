@@ -90,6 +90,11 @@ def test_the_help_of_a_command_shows_its_own_options(capsys, tmp_path, command, 
     assert command == "sweep" or not {"setting", "seeds"} & shown_options(text).keys()
 
 
+def test_the_help_of_predict_names_every_kind_of_file(capsys):
+    told = shown_options(printed(capsys, "predict", "--help"))["dataset"]
+    assert all(kind in told for kind in (".npz", ".h5", ".csv", ".parquet", "image"))
+
+
 def test_the_help_of_a_command_needs_no_finished_run(capsys, tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
