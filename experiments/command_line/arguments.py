@@ -131,6 +131,22 @@ def whole(least: int, most: int) -> Callable[[str], int]:
     return read
 
 
+def seed_count(text: str) -> int:
+    """Read the number of seeds; a list of seeds is refused with the options that mean it."""
+    told = "--seeds takes the number of seeds, which count from --seed on"
+    seeds = text.strip("[]()").split(",")
+    if len(seeds) > 1 and all(seed.strip().isdecimal() for seed in seeds):
+        first, *more = sorted(map(int, seeds))
+        at = f"--seed {first} " if first else ""
+        told += f"; write {at}--seeds {len(seeds)}" if more == [*range(first + 1, first + len(seeds))] else ""
+        raise argparse.ArgumentTypeError(f"{text} is a list; {told}")
+    try:
+        return whole(1, MOST_RUNS)(text)
+    except (ValueError, argparse.ArgumentTypeError) as error:
+        reason = f"{text!r} is no number" if isinstance(error, ValueError) else error
+        raise argparse.ArgumentTypeError(f"{reason}; {told}, such as --seeds 3") from None
+
+
 def table_format(text: str) -> str:
     """Check a value of `--table`: a format, optionally followed by a colon and the metrics of the table."""
     name, colon, metrics = text.partition(":")
@@ -178,7 +194,8 @@ def add_selection(parser: argparse.ArgumentParser, *, one_pair: bool = False) ->
     method = "one method" if one_pair else "method; for several, each alone: a,b or all"
     add("--setting", metavar="KEY", help=f"{setting} (see the command list)")
     add("--method", metavar="KEY", help=f"{method}; a+b joins two into one; file.py:Class is your own")
-    add("--seeds", type=number, default=1, metavar="N", help="repeat with N seeds; tables show mean and deviation")
+    seeds = "repeat with N seeds, from --seed on; tables show mean and deviation"
+    add("--seeds", type=seed_count, default=1, metavar="N", help=seeds)
     add(
         "--class_orders",
         type=number,

@@ -101,6 +101,13 @@ CASES = {
     "incompatible pair": (["--setting", "continual", "--method", "ewc"], "EWC targets ClassIncrementalSetting"),
     "no pair applies": (["--setting", "continual,task_agnostic", "--method", "ewc,joint"], "EWC targets"),
     "no seeds": ([*PAIR, "--seeds", "0"], "--seeds: 0 has to be at least 1"),
+    "a list of seeds": (
+        [*PAIR, "--seeds", "0,1,2"],
+        "0,1,2 is a list; --seeds takes the number of seeds.*; write --seeds 3;",
+    ),
+    "a list of later seeds": ([*PAIR, "--seeds", "[4, 3]"], "from --seed on; write --seed 3 --seeds 2;"),
+    "a list of seeds with gaps": ([*PAIR, "--seeds", "1,5"], "1,5 is a list; .* from --seed on;"),
+    "seeds in words": ([*PAIR, "--seeds", "three"], "'three' is no number; --seeds takes .*, such as --seeds 3;"),
     "jobs in one process": ([*PAIR, "--seeds", "2", "--launcher", "here", "--jobs", "3"], "leave --jobs 3 out"),
     "options of SLURM elsewhere": (
         [*PAIR, "--seeds", "2", "--slurm", "mem=8G"],
