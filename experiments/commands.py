@@ -186,12 +186,14 @@ def told_of_file(chosen: argparse.Namespace, in_file: Sequence[str]) -> Iterator
     try:
         yield
     except arguments.UnknownOptionError as error:
-        if error.option not in {argument.partition("=")[0] for argument in in_file}:
+        wrong = [option for option in error.options if option in {part.partition("=")[0] for part in in_file}]
+        if not wrong:
             raise
         kind = next(name for name in ("config", "preset", "suite") if getattr(chosen, name) is not None)
         source = f"--{kind} {getattr(chosen, kind)}"
         raise UsageError(
-            f"{error} It is set by {source}; leave --setting, --method and the choice of its parts to it."
+            f"{error} {', '.join(wrong)} {'is' if len(wrong) == 1 else 'are'} set by {source}; leave --setting, "
+            "--method and the choice of its parts to it."
         ) from None
 
 

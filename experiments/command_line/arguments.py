@@ -354,11 +354,27 @@ def refuse_old(names: Iterable[str]) -> None:
 
 
 class UnknownOptionError(UsageError):
-    """There is no such `option`."""
+    """There are no such `options`."""
 
-    def __init__(self, option: str, whose: str, hint: str, sentence: str = "") -> None:
-        super().__init__(sentence or f"There is no option {option} for {whose}; {hint}")
-        self.option = option
+    def __init__(self, told: Mapping[str, str], whose: str) -> None:
+        """Tell all options at once.
+
+        Args:
+            told: A sentence on each option; or, from a semicolon on, its end, which options may share.
+            whose: What has other options.
+        """
+        sentences: list[str] = []
+        place = f" for {whose}"  # in the first sentence alone
+        for end in dict.fromkeys(told.values()):
+            if not end.startswith(";"):
+                sentences.append(end)
+                continue
+            names = [name for name, own in told.items() if own == end]
+            there = "There is no option" if len(names) == 1 else "There are no options"
+            sentences.append(f"{there} {', '.join(names)}{place}{end}")
+            place = ""
+        super().__init__(" ".join(sentences))
+        self.options = list(told)
 
 
 def refuse_unknown(
@@ -366,6 +382,7 @@ def refuse_unknown(
     actions: Mapping[str, argparse.Action],
     whose: str,
     owners: Callable[[str], Sequence[str]] = lambda option: (),
+    elsewhere: Callable[[str], str] = lambda option: "",
 ) -> None:
     """Check that every argument is an option, or a value that the option before it takes.
 
@@ -374,33 +391,47 @@ def refuse_unknown(
         actions: Each known option, such as `--lr`, and what it does.
         whose: What has these options, for the error message.
         owners: What has to be chosen for an option to be there, by its name without dashes.
+        elsewhere: What to do for an option of other methods, by its name without dashes; empty if there is no such.
 
     Raises:
-        UsageError: For the first argument that is neither.
+        UnknownOptionError: If some arguments are unknown options; all of them are told.
+        UsageError: For the first value that belongs to no option.
     """
     room = 0.0
+    told: dict[str, str] = {}
     for argument in arguments:
         if not _is_option(argument):
-            if room == 0:
+            if room == 0 and not told:
                 hint = "a command comes first" if argument in commands() else "see --help"
                 raise UsageError(f"The argument {argument!r} belongs to no option; {hint}.")
             room -= 1
             continue
         name, equals, _ = argument.partition("=")
-        if name not in actions:
-            refuse_old([name.lstrip("-")])
-            having = owners(name.lstrip("-"))
-            if having:
-                raise UnknownOptionError(
-                    name, whose, "", f"{name} belongs to {' or '.join(having)}; add that, or leave {name} out."
-                )
-            meant = answer("option", name.lstrip("-"), actions, whose)
-            if meant:
-                raise UnknownOptionError(name, whose, "", meant)
-            near = nearest_option(name, actions)
-            hint = f"did you mean {near}?" if near else "see --help."
-            raise UnknownOptionError(name, whose, hint)
-        room = 0.0 if equals else _room(actions[name])
+        if name in actions:
+            room = 0.0 if equals else _room(actions[name])
+            continue
+        refuse_old([name.lstrip("-")])
+        told[name] = _told(name, actions, whose, owners, elsewhere)
+        room = float("inf")
+    if told:
+        raise UnknownOptionError(told, whose)
+
+
+def _told(
+    name: str,
+    actions: Mapping[str, argparse.Action],
+    whose: str,
+    owners: Callable[[str], Sequence[str]],
+    elsewhere: Callable[[str], str],
+) -> str:
+    """A sentence on an unknown option, or the end of one; the arguments are those of `refuse_unknown`."""
+    option = name.lstrip("-")
+    having = owners(option)
+    if having:
+        return f"{name} belongs to {' or '.join(having)}; add that, or leave {name} out."
+    near = nearest_option(name, actions)
+    hint = f"did you mean {near}?" if near else "see --help."
+    return answer("option", option, actions, whose) or f"; {elsewhere(option) or hint}"
 
 
 def nearest_option(name: str, known: Iterable[str]) -> str | None:

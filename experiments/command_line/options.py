@@ -32,7 +32,7 @@ from redwood.experiments.command_line.arguments import (
     refuse_repeated,
     refuse_unknown,
 )
-from redwood.experiments.command_line.pairs import Pair
+from redwood.experiments.command_line.pairs import Pair, where_it_is
 from redwood.methods.base import Method
 from redwood.settings.base import Setting
 
@@ -253,10 +253,11 @@ def _with_objects(value: Any, objects: Mapping[str, Any]) -> Any:
 
 
 def check_arguments(pairs: list[Pair], arguments: list[str], beside: Sequence[str] = ()) -> None:
-    """Raise `UsageError` for the first argument that no pair takes; parts may be chosen `beside` the arguments, too."""
+    """Raise `UsageError` for the arguments that no pair takes; parts may be chosen `beside` the arguments, too."""
     some = _with_all_classes(pairs)
     known = _known_options(some, [*beside, *arguments])
-    refuse_unknown(arguments, known, str(pairs[0]) if len(pairs) == 1 else "any of these pairs", owners_under(some))
+    whose = str(pairs[0]) if len(pairs) == 1 else "any of these pairs"
+    refuse_unknown(arguments, known, whose, owners_under(some), partial(where_it_is, pairs))
 
 
 def _with_all_classes(pairs: Sequence[Pair]) -> list[Pair]:

@@ -7,17 +7,18 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any, TypeVar
 
-from redwood.core.errors import NotApplicableError
+from redwood.core.errors import NotApplicableError, RedwoodError
 from redwood.core.parts import all_options, kinds_of
 from redwood.experiments.command_line.arguments import option_names
 from redwood.methods.base import Method
 from redwood.methods.lookup import get_method
-from redwood.methods.table import agent_hint, bound_hint, method_names
+from redwood.methods.table import METHODS, agent_hint, bound_hint, method_names
 from redwood.settings.base import Setting, why_not_applicable
 from redwood.settings.lookup import get_setting
 from redwood.settings.table import name_of_setting, setting_names
 
 T = TypeVar("T")
+_MOST_NAMES = 6  # of methods in one line
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,38 @@ def _child_for_bound(pair: Pair) -> str | None:
     names = map(name_of_setting, setting.__subclasses__())
     known = (name for name in names if name in setting_names())
     return next((name for name in known if why_not_applicable(*replace(pair, setting=name).load()) is None), None)
+
+
+def where_it_is(pairs: Sequence[Pair], option: str) -> str:
+    """Say which other methods have an option that some pairs lack; empty if none under their settings has it.
+
+    Args:
+        pairs: The pairs; if there is one alone, the answer may be to join another method to its own.
+        option: The name of the option, without dashes.
+    """
+    setting = pairs[0].load()[0]
+    names = [name for name in METHODS if why_not_applicable(setting, get_method(name)) is None]
+    having = [name for name in names if option in all_options(get_method(name), setting)]
+    if not having:
+        return ""
+    shown = ", ".join(having[:_MOST_NAMES]) + (", ..." if len(having) > _MOST_NAMES else "")
+    if len(pairs) > 1:
+        return f"choose a method that has it ({shown}), or leave it out."
+    pair = pairs[0]
+    own, *others = ("buffer_size" in all_options(cls, setting) for cls in (pair.load()[1], *map(get_method, having)))
+    why = f"as {pair.method} keeps no buffer, " if all(others) and not own else ""
+    joined = f"{pair.method}+{having[0]}"
+    if _can_be_had(replace(pair, method=joined)):
+        return f"{why}write --method {joined}, or choose a method that has it ({shown})."
+    return f"{why}choose a method that has it ({shown}), or leave it out."
+
+
+def _can_be_had(pair: Pair) -> bool:
+    """True if methods can be joined, and apply to the setting."""
+    try:
+        return why_not_applicable(*pair.load()) is None
+    except RedwoodError:
+        return False
 
 
 def _used_options(setting: type[Setting]) -> set[str]:

@@ -66,13 +66,13 @@ def test_another_method_may_lack_an_option(run_config, tmp_path, capsys):
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(config))
     assert main(["--config", str(tmp_path / "run.yaml"), "--method", "finetune", "--run_dir", str(tmp_path / "b")]) == 2
     message = capsys.readouterr().err
-    assert "There is no option --" in message
+    assert "There are no options --" in message
     assert (
-        f"It is set by --config {tmp_path / 'run.yaml'}; leave --setting, --method and the choice of its parts to it."
+        f" set by --config {tmp_path / 'run.yaml'}; leave --setting, --method and the choice of its parts to it."
         in message
     )
     assert main(["--config", str(tmp_path / "run.yaml"), "--lrr", "1"]) == 2
-    assert "It is set by" not in capsys.readouterr().err
+    assert " set by " not in capsys.readouterr().err
 
 
 def test_a_folder_is_no_file(tmp_path, capsys):

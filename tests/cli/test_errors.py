@@ -144,6 +144,11 @@ CASES = {
         "There is no option --eval_every for --setting class_incremental",
     ),
     "unknown option": ([*PAIR, "--batch_sise", "3"], "no option --batch_sise for .*; did you mean --batch_size?"),
+    "several unknown options": (
+        [*PAIR, "--batch_sise", "3", "--mem_size", "7", "8", "--odd", "--batch_sice=4", "--angles", "0"],
+        "no options --batch_sise, --batch_sice for .*; did you mean --batch_size. --mem_size is --buffer_size .* There "
+        "is no option --odd; see --help. --angles belongs to --stream rotated",
+    ),
     "unknown option, =": ([*PAIR, "--batch_sise=3"], "did you mean --batch_size?"),
     "option of another method": ([*PAIR, "--ewc_lambda", "3"], "no option --ewc_lambda for --setting class_incr"),
     "unknown option of many": (["--setting", "all", "--method", "ewc", "--lamda", "1"], "for any of these pairs"),

@@ -50,7 +50,7 @@ def test_mistakes_end_in_one_sentence(arguments, said, capsys):
 def test_another_method_is_refused_with_the_name_of_the_preset(capsys):
     assert main(["--preset", "si/mnist-task", "--method", "finetune"]) == 2
     assert (
-        "It is set by --preset si/mnist-task; leave --setting, --method and the choice of its parts to it."
+        " are set by --preset si/mnist-task; leave --setting, --method and the choice of its parts to it."
         in capsys.readouterr().err
     )
 

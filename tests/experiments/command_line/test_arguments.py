@@ -23,7 +23,7 @@ class TestSelection:
             (["--seeds", "0"], "--seeds: 0 has to be at least 1"),
             *(([f"--{name}", "1000000000"], f"--{name}: 1000000000 has to be") for name in ("seeds", "jobs")),
             (["--class_orders", "1000000000"], "--class_orders: 1000000000 has to be at least 1 and at most 100000"),
-            (["--seeds", "few"], "Argument --seeds: invalid int value: 'few'; see --help"),
+            (["--seeds", "few"], "Argument --seeds: 'few' is no number; --seeds takes the number of seeds"),
             (["--config"], "Argument --config: expected one argument"),
             (["--trust=3"], "Argument --trust: ignored explicit argument '3'"),
         ],
