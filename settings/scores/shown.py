@@ -34,7 +34,8 @@ class Shown:
 
         Returns:
             A `pandas.DataFrame`. Of one run: the accuracy matrix, a line for each phase and a column for each task. Of
-            several: a line for each run, with setting, method, seed, metrics and costs.
+            several: a line for each run, with setting, method, seed, metrics and costs. Accuracies are fractions in
+            [0, 1], where tables show percent. Units of costs: `_s` is seconds, `_bytes` bytes, `training_flops` FLOPs.
 
         Raises:
             RedwoodError: If pandas is not installed.
