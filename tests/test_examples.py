@@ -2,6 +2,7 @@
 
 import importlib.util
 import inspect
+import json
 import re
 import subprocess
 import sys
@@ -33,6 +34,7 @@ TESTED = {
     "own_network_and_data",
     "plain_pytorch",
     "python_api",
+    "ray_train",
 }
 
 
@@ -190,3 +192,19 @@ def test_words_that_drift(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert (tmp_path / "figure.png").exists()
     output = capsys.readouterr().out
     assert re.search(r"period 3\n  in:  .*song.*\n  out: .*(banana|memo)", output), "members come and go"
+
+
+@pytest.mark.slow
+def test_ray_train(tmp_path: Path) -> None:
+    """Workers that Ray has started join one buffer: each step after the first one replays."""
+    pytest.importorskip("ray.train.lightning")
+    import ray
+
+    example = load("ray_train")
+    ray.cloudpickle.register_pickle_by_value(example)
+    ray.init(num_cpus=4, log_to_driver=False, logging_level="error")
+    try:
+        found = example.main(str(tmp_path))
+    finally:
+        ray.shutdown()
+    assert json.loads(found) == {"workers": 2, "samples of each step": [8, 12, 12, 12]}

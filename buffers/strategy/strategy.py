@@ -8,6 +8,7 @@ from typing_extensions import override
 
 from redwood.buffers.distributed.peers import lost_workers
 from redwood.buffers.strategy.rehearsal import RehearsalMixin
+from redwood.core.workers import world_size
 
 NAME = "async_rehearsal"
 
@@ -37,7 +38,8 @@ class AsyncRehearsalStrategy(RehearsalMixin, DDPStrategy):
 
     @property
     def _is_single_process(self) -> bool:
-        return self.num_processes * self.num_nodes == 1
+        # Ray Train makes the process group first, and tells the Trainer of one process in each worker.
+        return self.num_processes * self.num_nodes == world_size() == 1
 
     @override
     def _configure_launcher(self) -> None:
