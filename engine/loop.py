@@ -96,7 +96,6 @@ def quiet_lightning() -> Iterator[None]:
 
 
 def _run(setting: Setting, method: Learner, run: Run) -> Results:
-    started = time.perf_counter()
     seed_everything(setting.seed, "weights")
     stream = setting.open_stream()
     run.num_phases = stream.num_phases + (0 if run.context.earlier is None else run.context.earlier.phases_before)
@@ -122,7 +121,8 @@ def _run(setting: Setting, method: Learner, run: Run) -> Results:
         start_sitting(state.reproduction, run.device(workers), state.next_phase, run.folder.fingerprint.data)
     open_loggers(run, flat(config))
     run.global_step = state.global_step
-    started -= state.wall_time_s
+    # Not before: the first run of a process imports libraries and reads the data, which later runs find in memory.
+    started = time.perf_counter() - state.wall_time_s
     try:
         parts = _Parts(setting, stream, method, run, state, Signature.of(setting, stream), config)
         with decoding:
