@@ -19,7 +19,7 @@ def folders(plan):
 
 
 def test_a_file_keeps_it(tmp_path):
-    plan = ComparisonPlan.of(tmp_path / "new", [Pair("continual", "random")], ["--seed", "3", "--name=-x"], 2)
+    plan = ComparisonPlan.of(tmp_path / "new", [Pair("continual", "random")], ["--seed", "3", "--name=-x"], 2, at_once=3)
     assert not is_comparison(plan.folder)
     plan.save()
     assert is_comparison(plan.folder)
