@@ -63,6 +63,12 @@ class TestUntrainedAccuracy:
 
 
 class TestRunProtocol:
+    def test_one_class_for_every_sample_is_told(self, recwarn):
+        run_here(small_setting("class_incremental"), Finetune(lr=0.1))
+        assert not [one for one in recwarn if "say nothing" in str(one.message)]
+        with pytest.warns(UserWarning, match=r"finetune ends with class \d for .* 3 tasks, .* --lr or more --passes\."):
+            run_here(small_setting("class_incremental"), Finetune(lr=30.0))
+
     def test_the_number_of_threads_is_put_back(self):
         before = torch.get_num_threads()
         run_here(small_setting("traditional"), Finetune(), threads=before + 1)
