@@ -23,7 +23,7 @@ def measure_cost(
 
     Args:
         method: The trained method of this worker.
-        wall_time_s: Seconds of the whole run.
+        wall_time_s: Seconds of the run, once its data and its method are ready.
         training_time_s: Seconds of training alone.
         training_samples: Samples trained on by all workers.
         flops: FLOPs of each use in each phase, of all workers.

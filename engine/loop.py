@@ -25,7 +25,7 @@ from redwood.core.workers import gather_objects, rank, sum_over_workers, world_s
 from redwood.engine.cost import add_phase, measure_cost
 from redwood.engine.digests import add_inputs, add_state, start_sitting
 from redwood.engine.loggers import close_loggers, open_loggers
-from redwood.engine.names import names_in_logs
+from redwood.engine.names import names_in_logs, short_name
 from redwood.engine.progress import make_reporter
 from redwood.engine.run import Run
 from redwood.engine.run_state import STATE_FORMAT, RunState, extend, restore
@@ -48,6 +48,9 @@ EXPECTED_WARNINGS = (
     "The `srun` command is available",  # redwood starts its workers itself
     r"`isinstance\(treespec",  # Lightning on a newer torch
 )
+
+# What may help a method that ends with one class for every sample, by the option.
+_REMEDIES = {"lr": "another --lr", "passes": "more --passes"}
 
 
 class _Parts(NamedTuple):
@@ -96,7 +99,6 @@ def quiet_lightning() -> Iterator[None]:
 
 
 def _run(setting: Setting, method: Learner, run: Run) -> Results:
-    started = time.perf_counter()
     seed_everything(setting.seed, "weights")
     stream = setting.open_stream()
     run.num_phases = stream.num_phases + (0 if run.context.earlier is None else run.context.earlier.phases_before)
@@ -122,7 +124,8 @@ def _run(setting: Setting, method: Learner, run: Run) -> Results:
         start_sitting(state.reproduction, run.device(workers), state.next_phase, run.folder.fingerprint.data)
     open_loggers(run, flat(config))
     run.global_step = state.global_step
-    started -= state.wall_time_s
+    # Not before: the first run of a process imports libraries and reads the data, which later runs find in memory.
+    started = time.perf_counter() - state.wall_time_s
     try:
         parts = _Parts(setting, stream, method, run, state, Signature.of(setting, stream), config)
         with decoding:
@@ -134,6 +137,7 @@ def _run(setting: Setting, method: Learner, run: Run) -> Results:
     results = _results(parts)
     method.on_finish(results)
     _warn_if_idle(method)
+    _warn_if_collapsed(results)
     _write_results(run, results)
     close_loggers(run, failed=False)
     return results
@@ -300,6 +304,20 @@ def _warn_if_idle(method: Learner) -> None:
     reason = method.never_acted()
     if reason is not None and rank() == 0:
         warnings.warn(reason, stacklevel=2)
+
+
+def _warn_if_collapsed(results: Results) -> None:
+    """Warn of a run that ends with one class for every sample; its scores tell the class shares, not the method."""
+    only = None if results.slices is None else results.slices.only_class
+    if only is None or rank() != 0:
+        return
+    remedy = " or ".join(text for name, text in _REMEDIES.items() if name in results.options)
+    tasks = len(results.accuracy_matrix[-1])
+    where = f"all {tasks} tasks" if tasks > 1 else "the test"
+    reason = (
+        f"{short_name(results.method)} ends with class {only} for every sample of {where}, so its scores say nothing"
+    )
+    warnings.warn(f"{reason}; try {remedy or 'other options'}.", stacklevel=2)
 
 
 def _results(parts: _Parts) -> Results:

@@ -66,7 +66,7 @@ class LineReporter(Reporter):
         """Take what to tell, and the clock that counts seconds."""
         self._num_phases, self._measure, self._clock = num_phases, measure, clock
         self._index, self._started, self._steps = 0, 0.0, 0
-        self._before: int | None = None  # steps of the phase that an earlier process has done
+        self._first: tuple[int, float] | None = None  # the first step that this process has done in the phase, and when
         self._over: list[float] = []  # seconds of each phase of this process that is over, with its tests
         self._pause, self._told_at = FIRST_LINE_S, 0.0
 
@@ -74,26 +74,33 @@ class LineReporter(Reporter):
     def phase_started(self, index: int, steps: int) -> None:
         now = self._clock()
         if self._index < index and self._steps:
-            self._over.append(self._whole(now - self._started))
+            self._over.append(self._whole(now))
         self._index, self._started, self._steps, self._told_at = index, now, steps, now
-        self._before = None
+        self._first = None
 
     @override
     def step(self, done: int) -> None:
         now = self._clock()
-        self._before = done - 1 if self._before is None else self._before
+        self._first = (done, now) if self._first is None else self._first
         if not 0 < done < self._steps or now - self._told_at < self._pause:
             return
         self._told_at, self._pause = now, min(2 * self._pause, MOST_BETWEEN_LINES_S)
         spent = now - self._started
-        left = spent * (self._steps - done) / (done - self._before)
-        left += self._of_later_phases(self._whole(spent + left))
+        left = self._pace(now, done) * (self._steps - done)
+        left += self._of_later_phases(self._whole(now + left))
         where = f"phase {self._index + 1}/{self._num_phases}: {done} of {self._steps} steps in {spent:.1f} s"
         self.print(f"{where}; {about(left)} to the end")
 
-    def _whole(self, seconds: float) -> float:
-        """The seconds that the whole phase takes, where this process does a part of it in so many."""
-        return seconds * self._steps / max(1, self._steps - (self._before or 0))
+    def _pace(self, now: float, done: int) -> float:
+        """The seconds of a step; the first one warms up, and counts only while there is no other."""
+        if self._first is None:
+            return (now - self._started) / max(1, done)
+        first, at = self._first
+        return (now - at) / (done - first) if done > first else at - self._started
+
+    def _whole(self, end: float) -> float:
+        """The seconds that the whole phase takes without its start, where this process ends it at `end`."""
+        return self._pace(end, self._steps) * self._steps
 
     def _of_later_phases(self, this: float) -> float:
         """The seconds that the phases after this one are expected to take, as those until now did."""
@@ -115,7 +122,7 @@ class LineReporter(Reporter):
         if not math.isnan(average):
             shown = f"{self._measure.show(average)} {self._measure.unit}".rstrip()
             line += f", {self._measure.name} on the tasks so far {shown}"
-        left = self._of_later_phases(self._whole(seconds))
+        left = self._of_later_phases(self._whole(self._started + seconds))
         return f"{line}; {about(left)} to the end" if left >= LEAST_TOLD_S else line
 
     @override

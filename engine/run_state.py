@@ -34,7 +34,7 @@ class RunState:
         training_samples: Samples trained on by all workers.
         training_time_s: Seconds of training.
         evaluation_time_s: Seconds of the scores on tests and on held-out samples.
-        wall_time_s: Seconds of the whole run.
+        wall_time_s: Seconds of the run, once its data and its method are ready.
         global_step: Training steps.
         flops: FLOPs of each use in each phase, of all workers.
         validation_flops: FLOPs of all workers for the scores on held-out samples that the run itself computes.

@@ -60,7 +60,7 @@ def _draw_course(axes: Axes, results: Results, total: NDArray[np.float64]) -> No
     axes.set_xlim(0, _ROOM * total[-1])
     axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
     unit = f" ({measure.unit})" if measure.unit else ""
-    style_axes(axes, "FLOPs so far", f"average {measure.name} on tasks so far{unit}")
+    style_axes(axes, "FLOPs so far", f"average {measure.name}\non tasks so far{unit}")
 
 
 def _draw_uses(axes: Axes, results: Results, so_far: Mapping[str, NDArray[np.float64]]) -> None:

@@ -12,6 +12,7 @@ from io import StringIO
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 from matplotlib import rc_context, rcParams
@@ -292,10 +293,18 @@ def looks_of_pairs(pairs: Iterable[PairResults]) -> dict[str, Look]:
 
 
 def looks_of(names: Iterable[str]) -> dict[str, Look]:
-    """A look for each name; it follows from the names alone, whatever the results are and in which order they come."""
-    looks = {}
+    """A look for each name; it follows from the names alone, whatever the results are and in which order they come.
+
+    Each name has a colour of its own in all pictures, unless an earlier name in one picture has the same.
+    """
+    looks: dict[str, Look] = {}
     for number, name in enumerate(sorted(set(names))):
-        turn, colour = divmod(number, len(COLOURS))
+        turn = number // len(COLOURS)
+        if number % len(COLOURS) == 0:
+            free = set(range(len(COLOURS)))
+        own = crc32(name.encode()) % len(COLOURS)
+        colour = min(free, key=lambda one: (one - own) % len(COLOURS))
+        free.remove(colour)
         looks[name] = Look(
             COLOURS[colour], LINES[turn % len(LINES)], MARKERS[turn % len(MARKERS)], HATCHES[turn % len(HATCHES)]
         )

@@ -127,7 +127,9 @@ def _draw_courses(
         axes.plot(range(phases), mean, color=look.colour, ls=look.line, marker=look.marker, markersize=3.5, lw=1.8)
         if len(group) > 1:
             deviation = curves.std(axis=0, ddof=1)
-            axes.fill_between(range(phases), mean - deviation, mean + deviation, color=look.colour, alpha=0.2, lw=0)
+            possible = (0.0, 100.0) if measure.unit == "%" else (None, None)
+            band = np.clip([mean - deviation, mean + deviation], *possible)
+            axes.fill_between(range(phases), *band, color=look.colour, alpha=0.2, lw=0)
         ends.append((phases - 1, float(mean[-1]), wrapped(label), look.colour))
     tasks = int(max(x for x, *_ in ends)) + 1
     limits = scale_of(measure, np.array([highest, lowest]), _ROOM)

@@ -69,7 +69,7 @@ def draw_trade_off(
     others = [point for point in points if point not in chosen]
     for point in [*others, *chosen]:
         look = looks[point.label]
-        axes.scatter(point.x, point.y, color=look.colour, marker=look.marker, s=18, zorder=3, linewidths=0)
+        axes.scatter(point.x, point.y, color=look.colour, marker=look.marker, s=18, zorder=4, linewidths=0)
     named_others = others if name_all or len(runs) <= _MAX_NAMED else []
     axes.set_xscale("log")
     highest = _scale_costs(axes, points, zero, size[0], chosen, named_others)
@@ -185,7 +185,7 @@ def _name(axes: Axes, points: list[_Point], gap: float, limits: tuple[float, flo
             va="center",
             fontsize=_FONT_SIZE,
             color="black" if left else "#555555",
-            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.4},
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.4},  # the front passes behind
             annotation_clip=False,
         )
 

@@ -4,6 +4,7 @@ import os
 import shlex
 import signal
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain, zip_longest
 from pathlib import Path
 from typing import NamedTuple
@@ -81,7 +82,7 @@ def compare(
         raise UsageError("--eval_tasks none leaves a comparison without scores; leave it out.")
     given = _first(parsed).run.run_dir
     folder = new_run_dir(label_of(pairs[0]) if len(pairs) == 1 else "comparison") if given is None else Path(given)
-    plan = ComparisonPlan.of(folder, pairs, arguments, n_seeds, n_orders)
+    plan = ComparisonPlan.of(folder, pairs, arguments, n_seeds, n_orders, how.jobs)
     plan.refuse_too_many(_first(parsed).setting.seed)
     if is_first_process():
         refuse_used(folder)
@@ -117,9 +118,11 @@ def resume_comparison(
     """Go on with the comparison in `folder`: complete runs are read, all others go on from where they are.
 
     Args, result and errors are those of `compare`; code that its plan names is run only if it is `trusted`. Options
-    among `changes` take the place of the plan's, this time. What its file cannot hold is `given` again.
+    among `changes` take the place of the plan's, this time. So does the number of runs at once, if `how` has one. What
+    its file cannot hold is `given` again.
     """
     plan = ComparisonPlan.load(folder)
+    how = replace(how, jobs=how.jobs or plan.at_once)
     plan.take(given, changes)
     if not trusted:
         plan.refuse_untrusted()

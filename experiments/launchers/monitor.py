@@ -69,7 +69,12 @@ class HeadingMonitor(Monitor):
 
 
 class LineMonitor(Monitor):
-    """A line for each run that has ended."""
+    """A line for each run that starts, and for each that has ended."""
+
+    @override
+    def started(self, job: Job) -> None:
+        super().started(job)
+        self._console.print(Text(f"started {job.label}"), soft_wrap=True)
 
     @override
     def ended(self, job: Job, outcome: Results | Failure) -> None:

@@ -14,7 +14,7 @@ from redwood.core.imports import allow
 from redwood.core.parts import flat, option_fields
 from redwood.core.schema import ListOf, Number, Record, Text
 from redwood.engine.folder import RunFolder
-from redwood.experiments.command_line.arguments import MOST_RUNS, UsageError, option_names
+from redwood.experiments.command_line.arguments import MOST_PROCESSES, MOST_RUNS, UsageError, option_names
 from redwood.experiments.command_line.options import Options, choose, given_values
 from redwood.experiments.command_line.pairs import Pair
 from redwood.experiments.command_line.trust import options_of, refuse_untrusted
@@ -41,8 +41,9 @@ _PLAN = Record(
         "seeds": Number(low=1, high=MOST_RUNS, whole=True),
         "class_orders": Number(low=1, high=MOST_RUNS, whole=True, optional=True),
         "tuning": Record(dict.fromkeys(TuningCost._fields, Number(low=0))),
+        "jobs": Number(low=1, high=MOST_PROCESSES, whole=True),
     },
-    optional=frozenset({"class_orders", "tuning"}),
+    optional=frozenset({"class_orders", "tuning", "jobs"}),
 )
 
 
@@ -68,6 +69,7 @@ class ComparisonPlan:
         n_orders: Orders of the classes, drawn from the seeds 0, 1, ...; each is run with `n_seeds` seeds of its own.
             None: each run draws its order from its seed. Settings without classes have none.
         tuning_cost: The cost of the sweep that has chosen the arguments; None if no sweep has.
+        at_once: Runs at once (`--jobs`) that the comparison was started with; None: as many as there is room for.
     """
 
     folder: Path
@@ -76,17 +78,24 @@ class ComparisonPlan:
     n_seeds: int
     n_orders: int | None = None
     tuning_cost: TuningCost | None = None
+    at_once: int | None = None
 
     @classmethod
     def of(
-        cls, folder: Path, pairs: list[Pair], arguments: list[str], n_seeds: int, n_orders: int | None = None
+        cls,
+        folder: Path,
+        pairs: list[Pair],
+        arguments: list[str],
+        n_seeds: int,
+        n_orders: int | None = None,
+        at_once: int | None = None,
     ) -> Self:
         """Plan a new comparison.
 
         Raises:
             UsageError: If the orders of the classes are set otherwise, too, or no setting has any.
         """
-        plan = cls(folder, [lasting(pair) for pair in pairs], arguments, n_seeds, n_orders)
+        plan = cls(folder, [lasting(pair) for pair in pairs], arguments, n_seeds, n_orders, at_once=at_once)
         if n_orders is not None:
             plan._check_orders()
         return plan
@@ -136,6 +145,7 @@ class ComparisonPlan:
             content["seeds"],
             content.get("class_orders"),
             TuningCost(**content["tuning"]) if "tuning" in content else None,
+            content.get("jobs"),
         )
 
     def save(self) -> None:
@@ -151,6 +161,7 @@ class ComparisonPlan:
             "seeds": self.n_seeds,
             "class_orders": self.n_orders,
             **({} if self.tuning_cost is None else {"tuning": self.tuning_cost._asdict()}),
+            **({} if self.at_once is None else {"jobs": self.at_once}),
         }
         write_plan(self.folder / FILE, content)
 

@@ -28,7 +28,8 @@ class Cost:
     """The cost of a run.
 
     Attributes:
-        wall_time_s: Seconds of the run, with its checkpoints and logs.
+        wall_time_s: Seconds of the run, with its checkpoints and logs, once its data and its method are ready. Start-up
+            is left out, as the first run of a process pays for all.
         training_time_s: Seconds of training, of the first worker. Learning curves and validation inside a phase are
             part of it. None in files that were written without it.
         evaluation_time_s: Seconds of the scores between phases, of the first worker: on test and on held-out samples.

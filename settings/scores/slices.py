@@ -92,6 +92,18 @@ class SliceScores:
             LOSS if by_loss else ERROR_RATE,
         )
 
+    @property
+    def only_class(self) -> str | None:
+        """The class that every sample was predicted as; None if there are several, or slices are no classes.
+
+        Then all samples of this class are right, and those of all others are wrong.
+        """
+        tested = {name: value for name, value in zip(self.names, self.accuracy, strict=True) if value is not None}
+        right = [name for name, value in tested.items() if value > 0]
+        if self.by != "class" or len(tested) < 2 or len(right) != 1 or tested[right[0]] < 1:
+            return None
+        return right[0]
+
     def to_dict(self) -> Json:
         """The scores as plain values, for files."""
         return asdict(self)

@@ -407,6 +407,12 @@ class TestClassOrders:
         assert_one_sentence(error)
         assert "Another process is writing" in error
 
+    def test_scores_on_held_out_samples_are_a_column(self, tmp_path, capsys):
+        chosen = ["--table", "markdown:average_accuracy,average_validation_accuracy", "--validation", "0.2"]
+        pairs = ["--setting", "class_incremental", "--method", "finetune,random"]
+        assert main([*pairs, *HERE, *chosen, "--run_dir", str(tmp_path / "held_out")]) == 0
+        assert "| method | Average accuracy (%) | Average validation accuracy (%) |" in capsys.readouterr().out
+
     def test_a_table_of_one_metric(self, folder, capsys):
         assert main(["resume", str(folder), "--table", "markdown:forgetting"]) == 0
         written = (folder / "comparison-forgetting.md").read_text()

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from redwood.cli import main
+from redwood.experiments.launchers.choice import LaunchOptions
 from tests.cli.command import QUICK, assert_one_sentence, start
 from tests.cli.test_comparison import table
 from tests.cli.test_kill import PATIENCE_S, read_all, wait_for
@@ -96,6 +97,23 @@ class TestFailed:
         assert (base / "moved" / "comparison.yaml").read_text() == plan
         assert main(["resume", str(base / "moved"), "--trust", "--workers", "2"]) == 2
         assert_one_sentence(capsys.readouterr().err)
+
+
+def test_it_goes_on_with_its_number_of_jobs_unless_another_is_given(tmp_path, monkeypatch):
+    at_once, make = [], LaunchOptions.make
+
+    def recorded(how, *of):
+        at_once.append(how.jobs)
+        return make(how, *of)
+
+    monkeypatch.setattr(LaunchOptions, "make", recorded)
+    folder = str(tmp_path / "all")
+    pairs = ["--setting", "class_incremental", "--method", "random,finetune", "--nb_tasks", "2", "--passes", "1"]
+    assert main([*pairs, "--jobs", "1", "--quiet", "--accelerator", "cpu", "--run_dir", folder]) == 0
+    assert main(["resume", folder]) == 0
+    assert main(["resume", folder, "--jobs", "2"]) == 0
+    assert main(["resume", folder]) == 0
+    assert at_once == [1, 1, 2, 1]
 
 
 LONG = ["--setting", "class_incremental", "--method", "random,finetune,rehearsal", "--nb_tasks", "2", "--passes", "30"]

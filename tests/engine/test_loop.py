@@ -28,9 +28,13 @@ class NeverTrained(NeedsTraining):
 
 
 class Slow(FixedRule):
-    """Takes 10 seconds for a phase, and 1 for each call of `predict`, on a clock of its own."""
+    """Takes 1,000 seconds to start, 10 for a phase, and 1 for each call of `predict`, on a clock of its own."""
 
     now = 100.0
+
+    def configure(self, setting):
+        super().configure(setting)
+        self.now += 1000
 
     def fit(self, phase):
         self.now += 10
@@ -38,6 +42,11 @@ class Slow(FixedRule):
     def predict(self, x, task_id):
         self.now += 1
         return super().predict(x, task_id)
+
+
+class OneClass(FixedRule):
+    def predict(self, x, task_id):
+        return torch.ones(len(x), dtype=torch.long)
 
 
 class TestUntrainedAccuracy:
@@ -59,6 +68,12 @@ class TestUntrainedAccuracy:
 
 
 class TestRunProtocol:
+    def test_one_class_for_every_sample_is_told(self, recwarn):
+        run_here(small_setting("class_incremental"), Random())
+        assert not [one for one in recwarn if "say nothing" in str(one.message)]
+        with pytest.warns(UserWarning, match=r"OneClass ends with class 1 for .* all 3 tasks, .*; try more --passes\."):
+            run_here(small_setting("class_incremental"), OneClass())
+
     def test_the_number_of_threads_is_put_back(self):
         before = torch.get_num_threads()
         run_here(small_setting("traditional"), Finetune(), threads=before + 1)
@@ -84,6 +99,13 @@ class TestRunProtocol:
         # One pass for all tasks before training and after each phase, and one for all samples that are held out.
         assert (cost.training_time_s, cost.evaluation_time_s) == (3 * 10, calls)
         assert cost.wall_time_s == 3 * 10 + calls
+
+    def test_the_start_is_no_part_of_the_time_of_a_run(self, monkeypatch):
+        """The first run of a process imports libraries and reads the data; the next ones would look faster."""
+        method = Slow()
+        monkeypatch.setattr("time.perf_counter", lambda: method.now)
+        cost = run_here(small_setting("class_incremental"), method).cost
+        assert cost.wall_time_s == cost.training_time_s + cost.evaluation_time_s
 
     def test_a_run_that_tests_nothing_spends_no_time_on_it(self, monkeypatch):
         method = Slow()

@@ -73,6 +73,16 @@ class TestLinesInside:
         # 75 s of this phase, and two like the mean of 300 s and 100 s.
         assert second == "phase 2/4: 25 of 100 steps in 25.0 s; about 8 min to the end"
 
+    def test_the_warm_up_of_the_first_step_does_not_come_again(self, capsys, clock):
+        with LineReporter(3, clock=lambda: clock[0]) as reporter:
+            reporter.phase_started(0, steps=101)
+            for done, clock[0] in ((1, 20.0), (21, 30.0), (101, 70.0)):
+                reporter.step(done)
+            reporter.phase_finished(0, 0.5)
+        _, second, last = capsys.readouterr().out.splitlines()
+        assert second.endswith("21 of 101 steps in 30.0 s; about 2 min to the end"), "40 s and two phases of 50.5 s"
+        assert last.endswith("; about 2 min to the end"), "not two phases of 70 s"
+
     def test_a_single_slow_step_is_told(self, capsys, clock):
         with LineReporter(1, clock=lambda: clock[0]) as reporter:
             reporter.phase_started(0, steps=3)

@@ -245,6 +245,14 @@ class TestOneSetting:
         assert figures[0].get_figwidth() > 2 * figures[0].get_figheight(), "three panels side by side"
         assert {text.get_text() for text in trade_off.texts} == set(VALUES), "there is room to name all"
 
+    def test_bands_of_percentages_end_at_100(self, figures):
+        some = cells(("continual",), ("finetune", "ewc"))
+        for seed, result in enumerate(some[0].results):
+            result.accuracy_matrix = [[1.0 - 0.3 * seed] * 2] * 2
+        draw(figures, some)
+        _, courses, *_ = figures[0].axes
+        assert max(band.get_paths()[0].vertices[:, 1].max() for band in courses.collections) == 100
+
     @pytest.mark.parametrize(
         ("own", "other", "ticks"),
         [

@@ -32,6 +32,11 @@ class TestWhatIsDrawn:
         assert line.get_ydata() == pytest.approx([90, 80, 70])
         assert [text.get_text() for text in figures[0].axes[0].texts] == ["task 0", "task 1", "task 2"]
 
+    def test_the_names_of_the_axes_are_no_longer_than_these(self, figures):
+        plot_cost_curve(run(), "unused.png")
+        for axes in figures[0].axes:
+            assert axes.yaxis.label.get_window_extent().height < axes.get_window_extent().height
+
     def test_bars_of_the_uses_stand_on_each_other(self, figures):
         plot_cost_curve(run(), "unused.png")
         axes = figures[0].axes[1]

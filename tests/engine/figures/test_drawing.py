@@ -17,6 +17,11 @@ def test_looks_follow_from_the_names_alone():
     assert len({(look.colour, look.hatch) for look in looks.values()}) == 40
 
 
+def test_a_method_has_one_colour_in_different_comparisons():
+    first, second = looks_of(["finetune", "rehearsal", "ewc"]), looks_of(["rehearsal", "joint", "agem"])
+    assert first["rehearsal"] == second["rehearsal"]
+
+
 def test_few_names_have_colours_of_their_own_and_no_hatches():
     looks = looks_of(map(str, range(len(COLOURS))))
     assert {look.colour for look in looks.values()} == set(COLOURS)

@@ -66,6 +66,8 @@ def test_headings_over_what_runs_print():
 
 def test_a_line_a_run_in_a_log_file():
     assert said().splitlines() == [
+        "started continual / One, seed 3",
+        "started continual / Two, seed 3",
         "[2/3] continual / One, seed 3: average accuracy 50.0 %, 1.2 s",
         "[3/3] continual / Two, seed 3 failed: It does [not] want to.",
     ]

@@ -19,7 +19,8 @@ def folders(plan):
 
 
 def test_a_file_keeps_it(tmp_path):
-    plan = ComparisonPlan.of(tmp_path / "new", [Pair("continual", "random")], ["--seed", "3", "--name=-x"], 2)
+    pairs = [Pair("continual", "random")]
+    plan = ComparisonPlan.of(tmp_path / "new", pairs, ["--seed", "3", "--name=-x"], 2, at_once=3)
     assert not is_comparison(plan.folder)
     plan.save()
     assert is_comparison(plan.folder)
