@@ -431,7 +431,7 @@ def _told(
         return f"{name} belongs to {' or '.join(having)}; add that, or leave {name} out."
     near = nearest_option(name, actions)
     hint = f"did you mean {near}?" if near else "see --help."
-    is_cut_short = near is not None and near.startswith(name)  # one letter is missing, whatever others call theirs
+    is_cut_short = near is not None and near.startswith(name)  # this pair's option, without its end
     return answer("option", option, actions, whose) or f"; {(not is_cut_short and elsewhere(option)) or hint}"
 
 
