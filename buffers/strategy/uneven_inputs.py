@@ -47,6 +47,10 @@ class EvenLoader:
         self._loader, self._length, self._exchange, self._is_alone = loader, length, exchange, is_alone
         self._repeated: deque[bool] = deque()
         self.is_repeating = False
+        # Lightning asks by a protocol whether a loader has a state. From Python 3.12 on, that finds no `__getattr__`.
+        for name in ("state_dict", "load_state_dict"):
+            if hasattr(loader, name):
+                setattr(self, name, getattr(loader, name))
 
     def __len__(self) -> int:
         """Number of batches, repeated ones included.

@@ -1,3 +1,4 @@
+from inspect import getattr_static
 from itertools import islice
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch.utils.data import DataLoader, DistributedSampler
 from redwood.buffers.strategy.uneven_inputs import EvenLoader
 from tests.buffers.strategy.plain_modules import (
     Numbers,
+    Resumable,
     Stranger,
     batch_of,
     loader_of_batches,
@@ -247,3 +249,13 @@ def test_what_was_fetched_ahead_in_an_epoch_that_was_cut_short_does_not_count() 
     loader = EvenLoader([1], 3)
     assert list(islice(loader, 2)) == [1, 1] and loader.take() is False
     assert next(iter(loader)) == 1 and loader.take() is loader.take() is False
+
+
+def test_a_loader_with_a_state_is_known_as_one_by_python_of_any_version() -> None:
+    resumable = Resumable([[1], [2], [3]])
+    loader = EvenLoader(resumable, 3)
+    next(iter(loader))
+    assert getattr_static(loader, "state_dict")() == {"next": 1}  # how protocols look for a method from 3.12 on
+    getattr_static(loader, "load_state_dict")({"next": 2})
+    assert len(list(loader)) == 1 + len(loader) - len(resumable)
+    assert not hasattr(EvenLoader([1], 3), "state_dict")
