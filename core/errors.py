@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Iterable
 
 from redwood.core.peer_words import answer, plain
+from redwood.core.short_traceback import short_traceback
 
 # Errors of the system: the disk, the user's share of it, or the size of a file is at its limit.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -15,7 +16,15 @@ SHORT = 3  # letters of words that are all alike; for these, a name is suggested
 
 
 class RedwoodError(ValueError):
-    """Base of the errors that the command line prints as one sentence, with exit code 2."""
+    """Base of the errors that the command line prints as one sentence, with exit code 2.
+
+    A notebook shows the lines of your own code, and the sentence. The whole traceback is there, too:
+    `import traceback; traceback.print_last()`, or `%debug`.
+    """
+
+    def _render_traceback_(self) -> list[str]:
+        """The lines that IPython shows."""
+        return short_traceback(self)
 
 
 class InvalidOptionError(RedwoodError):
