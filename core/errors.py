@@ -19,7 +19,7 @@ class RedwoodError(ValueError):
     """Base of the errors that the command line prints as one sentence, with exit code 2.
 
     A notebook shows the lines of your own code, and the sentence. The whole traceback is there, too:
-    `import traceback; traceback.print_last()`, or `%debug`.
+    `import traceback; traceback.print_last()`.
     """
 
     def _render_traceback_(self) -> list[str]:
@@ -67,6 +67,10 @@ class NotTrainedError(RedwoodError):
 
 class InvalidPredictionError(RedwoodError):
     """A method has answered with something that cannot be scored."""
+
+
+class InvalidLossError(RedwoodError):
+    """The loss of a method is nothing that a network can be trained by."""
 
 
 class HiddenError(RedwoodError):

@@ -35,11 +35,11 @@ def _told(frame: FrameType, number: int) -> str:
     code = frame.f_code
     inside = "" if code.co_name == "<module>" else f", in {code.co_name}"
     source = linecache.getline(code.co_filename, number, frame.f_globals).strip()
-    return f"{_name_of(code.co_filename)}, line {number}{inside}\n    {source}"
+    return f"{name_of_file(code.co_filename)}, line {number}{inside}\n    {source}"
 
 
-def _name_of(file: str) -> str:
-    """Cell In[3] for the code of a cell, which IPython keeps under the name of a file; else the file."""
+def name_of_file(file: str) -> str:
+    """The name of a file of code for a user: `Cell In[3]` for a cell; relative below the current folder."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     named = getattr(getattr(shell, "compile", None), "format_code_name", lambda file: None)(file)
     if named:

@@ -14,7 +14,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from redwood.buffers.in_place import changes_of
-from redwood.core.errors import BufferInputError
+from redwood.core.errors import BufferInputError, InvalidLossError
+from redwood.core.short_traceback import name_of_file
 from redwood.settings.batch import Batch
 from redwood.settings.scores.answers import decisions
 
@@ -147,6 +148,9 @@ def take_step(method: "LightningMethod", step: Step, scorer: "OnlineScorer") -> 
     """The loss (scalar) of one training step; the optimizer's part follows it.
 
     A first pass is scored by predictions that the method makes before it learns from the samples.
+
+    Raises:
+        InvalidLossError: If the method's `loss` returns no scalar tensor with a gradient.
     """
     method.augment(step)
     samples = method.change_images(step.batch.x)
@@ -156,10 +160,27 @@ def take_step(method: "LightningMethod", step: Step, scorer: "OnlineScorer") -> 
         scorer.score(step, outputs=None)
     samples = step.batch.x
     loss = method.loss(step)
+    if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.requires_grad:
+        raise _no_loss(method, loss)
     if step.first_pass and scorer.reuses_outputs:
         scorer.score(step, step.outputs if step.outputs_of is samples else None)
     method.after_loss(step)
     return loss
+
+
+def _no_loss(method: "LightningMethod", loss: object) -> InvalidLossError:
+    """The error for what is no loss to train by; it names the class and the line of its `loss`."""
+    owner = next(cls for cls in type(method).__mro__ if "loss" in vars(cls))
+    code = getattr(vars(owner)["loss"], "__code__", None)
+    if owner.__module__.startswith("redwood.") or code is None:
+        name, place = type(method).__name__, ""
+    else:
+        name, place = owner.__name__, f" ({name_of_file(code.co_filename)}, line {code.co_firstlineno})"
+    if not isinstance(loss, Tensor):
+        told = "None" if loss is None else f"a {type(loss).__name__}"
+    else:
+        told = f"a tensor of shape {tuple(loss.shape)}" if loss.numel() != 1 else "a tensor without a gradient"
+    return InvalidLossError(f"{name}.loss{place} returned {told}; return a scalar tensor that has a gradient.")
 
 
 class OnlineScorer:

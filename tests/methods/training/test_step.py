@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torchvision.ops import StochasticDepth
 
-from redwood.core.errors import RedwoodError
+from redwood.core.errors import InvalidLossError, RedwoodError
 from redwood.core.seeding import seed_everything
 from redwood.methods.baselines import Finetune
 from redwood.methods.replay.der import DER, DERpp
@@ -142,6 +142,32 @@ def test_a_step_calls_the_hooks_in_order_and_is_scored_in_the_first_pass(options
     loss = take_step(method, step, OnlineScorer(method, method.network))
     assert method.calls == calls
     assert loss.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda loss: None, "None"),
+        (lambda loss: loss.item(), "a float"),
+        (lambda loss: loss.expand(8), r"a tensor of shape \(8,\)"),
+        (lambda loss: loss.detach(), "a tensor without a gradient"),
+    ],
+    ids=["forgotten return", "item", "vector", "detached"],
+)
+@pytest.mark.parametrize("lean", [True, False])
+def test_what_is_no_loss_is_told_with_class_and_line(change, told, lean):
+    class Mine(Finetune):
+        lean_loop = lean
+
+        def loss(self, step):
+            return change(super().loss(step))
+
+    line_of_loss = Mine.loss.__code__.co_firstlineno
+    sentence = (
+        rf"^Mine\.loss \(\S*test_step\.py, line {line_of_loss}\) returned {told}; return a scalar tensor that has a gr"
+    )
+    with pytest.raises(InvalidLossError, match=sentence):
+        run_here(small_setting("class_incremental"), Mine())
 
 
 class TestReusedForward:
