@@ -36,6 +36,12 @@ class Sealing(ABCMeta):
         vars(made)["_is_sealed"] = True
         return made
 
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        """The options, for `help` and for completion: both would take `__call__` above for the signature."""
+        found = inspect.signature(cls.__init__)  # type: ignore[misc]
+        return found.replace(parameters=list(found.parameters.values())[1:])
+
 
 class Sealed(metaclass=Sealing):
     """An object whose options are fixed once it is made."""

@@ -71,7 +71,7 @@ class Assumption:
     text: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Assumptions:
     """The promises of one node of the tree. `a <= b` means that `b` makes all promises of `a`.
 
@@ -100,6 +100,9 @@ class Assumptions:
     passes: Range = FREE
     workers: Range = FREE
     declared: Mapping[str, Assumption] = field(default_factory=dict, hash=False)
+
+    def __repr__(self) -> str:
+        return f"<Assumptions: {', '.join(self.promises()) or 'none'}>"
 
     def __contains__(self, promise: str) -> bool:
         """True if a promise is made, by the name that `promises` gives it."""

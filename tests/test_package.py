@@ -26,6 +26,7 @@ def test_dir_is_the_api():
     assert {"run", "compare", "resume", "load", "Results", "Comparison", "RedwoodError"} <= set(redwood.__all__)
     for name in redwood.__all__:
         assert getattr(redwood, name).__doc__, name
+    assert "help(redwood.settings)" in redwood.__doc__ and "assumptions.promises()" in redwood.__doc__
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,12 @@
 """Redwood: a tree of continual-learning settings, and the methods that apply to them.
 
 `redwood.run` and `redwood.compare` take the words of the command line. Importing this package imports no library.
+
+    help(redwood.settings)                          the tree of settings, and what each of them adds
+    redwood.settings.ClassIncrementalSetting.assumptions.promises()
+                                                    what a setting assumes, as promises to a method
+    dir(redwood.methods)                            the methods by class; python cli.py list has the names
+    redwood.load("runs/x")                          the trained model of a run
 """
 
 from importlib import import_module

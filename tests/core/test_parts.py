@@ -2,10 +2,11 @@
 
 import copy
 import dataclasses
+import inspect
 import pickle
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -310,7 +311,7 @@ class Gentle(Adam):  # type: ignore[misc]
 
 
 SPIRAL = """
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar
 
 import torch
@@ -405,3 +406,8 @@ def test_a_package_adds_parts(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         assert_one_sentence(told)
         assert part_of_sentence in told
     assert "sharpness" in all_options(Finetune)
+
+
+@pytest.mark.parametrize("cls", [ClassIncrementalSetting, Rotated])
+def test_the_signature_lists_the_options_for_help_and_completion(cls):
+    assert list(inspect.signature(cls).parameters) == [f.name for f in fields(cls)]

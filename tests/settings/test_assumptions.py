@@ -105,8 +105,12 @@ class TestRange:
 
 
 class TestPromises:
+    def test_the_repr_names_them(self):
+        assert repr(Assumptions(labels=True, passes=Range(1, 1))) == "<Assumptions: labels, passes=1>"
+
     def test_none(self):
         assert Assumptions().promises() == ()
+        assert repr(Assumptions()) == "<Assumptions: none>"
 
     def test_all_by_name(self):
         record = Assumptions(
