@@ -6,7 +6,7 @@ averaged over its runs. Methods are compared on the units that both have.
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from types import ModuleType
@@ -208,11 +208,11 @@ class Significance:
         return next(found for found in self.differences if {found.first, found.second} == {first, second})
 
 
-def significance_of(rows: Sequence[PairResults], metric: str = "") -> dict[str, Significance]:
+def significance_of(rows: Iterable[PairResults], metric: str = "") -> dict[str, Significance]:
     """Compare the methods under each setting of which there are results; upper bounds are compared with none.
 
     Args:
-        rows: The pairs.
+        rows: The pairs, such as a `redwood.Comparison`.
         metric: The name of the metric to compare; pairs with a run that lacks it are left out (default: the objective).
     """
     found: dict[str, list[PairResults]] = {}

@@ -6,7 +6,9 @@ a file.
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -47,6 +49,20 @@ _NO_METADATA: dict[str, dict[str, str | None]] = {
 }
 
 
+_kept: ContextVar[dict[str, Figure] | None] = ContextVar("_kept", default=None)
+
+
+@contextmanager
+def kept_figures() -> Iterator[dict[str, Figure]]:
+    """Within, `save_figure` writes nothing: it keeps the figures, by the names of their files without a suffix."""
+    found: dict[str, Figure] = {}
+    token = _kept.set(found)
+    try:
+        yield found
+    finally:
+        _kept.reset(token)
+
+
 class _Shown(Figure):
     """A figure that a notebook shows, as there is no pyplot that would."""
 
@@ -73,7 +89,10 @@ def save_figure(figure: Figure, path: str | os.PathLike[str], own: tuple[re.Patt
         own: Mark and option if the path is of the user's choice, see `redwood.core.files.refuse_foreign`. The mark is
             the file's creator; formats that name none cannot be replaced.
     """
-    path = Path(path)
+    path, kept = Path(path), _kept.get()
+    if kept is not None:
+        kept[path.stem] = figure
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     creator: dict[str, str] = {} if own is None else {"Creator": own[0].pattern.decode()}
     engine = figure.get_layout_engine()

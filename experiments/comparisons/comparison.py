@@ -1,15 +1,15 @@
 """The outcome of a comparison: the results of its pairs."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from typing_extensions import override
 
-from redwood.core.errors import RedwoodError
-from redwood.engine.pair_results import PairResults, run_key
+from redwood.core.errors import InvalidOptionError, RedwoodError, UnknownNameError
+from redwood.engine.pair_results import PairResults, run_key, with_short_names
 from redwood.experiments.comparisons.page import source_of_comparison
 from redwood.experiments.launchers.plan import is_comparison
 from redwood.settings.scores.results import Results
@@ -19,6 +19,11 @@ from redwood.settings.scores.shown import Shown
 @dataclass(frozen=True, repr=False)
 class Comparison(Shown):
     """What `redwood.compare` returns, and what `load` reads from the folder of a comparison.
+
+        comparison["rehearsal"].metrics                   # a pair by its method
+        comparison["task_incremental", "ewc"].metrics     # of several settings
+        [pair.objective for pair in comparison]           # all pairs that apply
+        significance_of(comparison)                       # tests, of redwood.engine.significance
 
     Attributes:
         pairs: The results of each pair of a setting and a method.
@@ -47,6 +52,36 @@ class Comparison(Shown):
             runs.sort(key=lambda run: (run_key(run)[1] or 0, run.seed))
             pairs.append(PairResults(setting, method, runs, source.failures.get((setting, method)), ran_under))
         return cls(pairs, path)
+
+    def __len__(self) -> int:
+        """Number of pairs."""
+        return len(self.pairs)
+
+    def __iter__(self) -> Iterator[PairResults]:
+        """The pairs, in the order of the settings and methods."""
+        return iter(self.pairs)
+
+    def __getitem__(self, name: str | tuple[str, str]) -> PairResults:
+        """The pair of a method, or of a setting and a method where there are several settings.
+
+        Raises:
+            UnknownNameError: If there is no such pair.
+            InvalidOptionError: If several settings have the method, and none is named.
+        """
+        setting, method = name if isinstance(name, tuple) else (None, name)
+        short = with_short_names(self.pairs)
+        found = [
+            pair
+            for pair, shown in zip(self.pairs, short, strict=True)
+            if setting in (None, pair.setting, shown.setting) and method in (pair.method, shown.method)
+        ]
+        if not found:
+            known = {shown.method if setting is None else shown.label for shown in short}
+            raise UnknownNameError("pair", method if setting is None else f"{setting} / {method}", known)
+        if len(found) > 1:
+            first = found[0].setting
+            raise InvalidOptionError(f'{method} ran under several settings; name one, as in ["{first}", "{method}"].')
+        return found[0]
 
     @property
     def complete(self) -> bool:

@@ -3,15 +3,15 @@
 `redwood.settings.scores.shown` imports these functions when a result is asked to show itself.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from redwood.core.errors import RedwoodError
+from redwood.core.errors import InvalidOptionError, RedwoodError, UnknownNameError
 from redwood.core.extras import load_extra
 from redwood.engine.figures.comparison import comparison_of
-from redwood.engine.figures.drawing import looks_of_pairs
+from redwood.engine.figures.drawing import kept_figures, looks_of_pairs
 from redwood.engine.figures.plots import accuracy_curve
 from redwood.engine.names import task_in_words
 from redwood.engine.pair_results import PairResults, by_measure, marked_bounds, run_key, with_short_names
@@ -31,30 +31,47 @@ def html_of(shown: Results | Sequence[PairResults]) -> str:
     return filled("inline.html", title=title, tables=result_tables(pairs), figures=drawn_comparison(pairs))
 
 
-def figure_of(shown: Results | Sequence[PairResults]) -> Figure:
-    """The main picture of a run or of pairs.
+def figure_of(shown: Results | Sequence[PairResults], name: str = "") -> Figure:
+    """The main picture of a run or of pairs, or the one of a name.
 
     Raises:
-        RedwoodError: If no task was tested.
+        RedwoodError: If no task was tested, or there is no picture of this name.
     """
     if isinstance(shown, Results):
         if not shown.tested:
             raise RedwoodError("There is nothing to draw: no task was tested; leave --eval_tasks none out.")
-        return accuracy_curve(shown)
+        return _named(name, drawn_run, shown) if name else accuracy_curve(shown)
     pairs = marked_bounds(with_short_names(shown))
     tested = [pair for pair in pairs if any(run.tested for run in pair.results)]
     if not tested:
         raise RedwoodError("There is nothing to draw: no run has succeeded.")
+    if name:
+        return _named(name, drawn_comparison, pairs)
     return comparison_of(next(iter(by_measure(tested).values())), looks_of_pairs(pairs))
 
 
-def frame_of(shown: Results | Sequence[PairResults]) -> Any:
-    """A `pandas.DataFrame`: the matrix of a run, or a line for each run of pairs.
+def _named(name: str, draw: Callable[[Any], object], shown: object) -> Figure:
+    """The picture of a name among those that `draw` makes of what is shown."""
+    with kept_figures() as drawn:
+        draw(shown)
+    wanted = name.replace(" ", "_")  # as headings of reports have it
+    if wanted not in drawn:
+        raise UnknownNameError("picture", name, drawn)
+    return drawn[wanted]
+
+
+def frame_of(shown: Results | Sequence[PairResults], per: str = "run") -> Any:
+    """A `pandas.DataFrame`: the matrix of a run, a line for each run of pairs, or a line for each test of a task.
 
     Raises:
-        RedwoodError: If pandas is not installed.
+        RedwoodError: If pandas is not installed, or `per` is neither "run" nor "task".
     """
     pandas = load_extra("pandas", "data", "to_frame")
+    if per not in ("run", "task"):
+        raise InvalidOptionError(f"to_frame(per={per!r}) is unknown; give 'run' or 'task'.")
+    if per == "task":
+        pairs = [PairResults(shown.setting, shown.method, [shown])] if isinstance(shown, Results) else shown
+        return pandas.DataFrame(list(_tests(pairs)))
     if not isinstance(shown, Results):
         return pandas.DataFrame(list(_lines(shown)))
     tasks = range(max(map(len, shown.accuracy_matrix), default=0))
@@ -64,10 +81,23 @@ def frame_of(shown: Results | Sequence[PairResults]) -> Any:
     return pandas.DataFrame(shown.accuracy_matrix, index=names, columns=columns, dtype="float64")
 
 
+def _tests(pairs: Sequence[PairResults]) -> Iterator[dict[str, object]]:
+    for pair in pairs:
+        for run in pair.results:
+            for phase, row in enumerate(run.accuracy_matrix):
+                for task, score in enumerate(row):
+                    if score is not None:
+                        yield _names(pair, run) | {"phase": phase, "task": task, run.measure.key: score}
+
+
+def _names(pair: PairResults, run: Results) -> dict[str, object]:
+    seed, order = run_key(run)
+    drawn = {} if order is None else {"class_order_seed": order}
+    return {"setting": pair.setting, "method": pair.method, "seed": seed, **drawn}
+
+
 def _lines(pairs: Sequence[PairResults]) -> Iterator[dict[str, object]]:
     for pair in pairs:
         for run in pair.results:
-            seed, order = run_key(run)
-            drawn = {} if order is None else {"class_order_seed": order}
             costs = {name: getattr(run.cost, name) for name in COSTS}
-            yield {"setting": pair.setting, "method": pair.method, "seed": seed, **drawn, **run.metrics, **costs}
+            yield _names(pair, run) | run.metrics | costs

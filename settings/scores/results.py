@@ -248,9 +248,10 @@ class Results(Shown):
         return None
 
     def figures(self) -> Mapping[str, Draw | str]:
-        """The functions that draw pictures of a complete run, by the name of the file without a suffix.
+        """The pictures that a class of results adds to those of every run; `plot(name)` draws any of both.
 
-        They come beside those of every run (`redwood.engine.figures.plots.draw_run`); one of the same name replaces it.
+        They are functions, by the name of the file without a suffix. One with the name of a picture of every run
+        (`redwood.engine.figures.plots.draw_run`) replaces it. A class without pictures of its own returns none.
         A reference, `package.module:function`, is imported when it is drawn: matplotlib takes seconds.
         """
         return {}

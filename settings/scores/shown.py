@@ -3,7 +3,7 @@
 Tables and pictures are made by the layers above. Their functions are imported when something is shown.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 from redwood.core.registry import load_object
 
@@ -17,20 +17,28 @@ class Shown:
         """The tables, and the pictures as SVG: what a notebook shows."""
         return str(_view("html_of")(self._shown()))
 
-    def plot(self) -> Any:
-        """Draw the main picture of the results.
+    def plot(self, name: str = "") -> Any:
+        """Draw a picture of the results.
+
+        Args:
+            name: The picture, by the name of its file in a run folder, such as `accuracy_matrix`. By default it is the
+                main one. Of one run: the accuracy on each task as tasks are learned. Of several: the methods beside
+                each other.
 
         Returns:
-            A `matplotlib.figure.Figure`, which a notebook shows and `savefig` writes. Of one run: the accuracy on each
-            task as tasks are learned. Of several: the methods beside each other.
+            A `matplotlib.figure.Figure`, which a notebook shows and `savefig` writes.
 
         Raises:
-            RedwoodError: If no task was tested.
+            RedwoodError: If no task was tested, or there is no picture of this name; the message lists all names.
         """
-        return _view("figure_of")(self._shown())
+        return _view("figure_of")(self._shown(), name)
 
-    def to_frame(self) -> Any:
+    def to_frame(self, per: Literal["run", "task"] = "run") -> Any:
         """Return the results as a data frame.
+
+        Args:
+            per: With `"task"`, a line for each test of a task after a phase: setting, method, seed, phase, task, and
+                the score under the name of its measure, such as `accuracy`.
 
         Returns:
             A `pandas.DataFrame`. Of one run: the accuracy matrix, a line for each phase and a column for each task. Of
@@ -38,9 +46,9 @@ class Shown:
             [0, 1], where tables show percent. Units of costs: `_s` is seconds, `_bytes` bytes, `training_flops` FLOPs.
 
         Raises:
-            RedwoodError: If pandas is not installed.
+            RedwoodError: If pandas is not installed, or `per` is neither.
         """
-        return _view("frame_of")(self._shown())
+        return _view("frame_of")(self._shown(), per)
 
     def _shown(self) -> Any:
         """What the functions of the views take: one run, or a list of pairs."""

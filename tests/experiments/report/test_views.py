@@ -1,12 +1,13 @@
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from matplotlib.figure import Figure
 
 from redwood.core.errors import RedwoodError
 from redwood.engine.pair_results import PairResults
+from redwood.engine.significance import significance_of
 from redwood.experiments.comparisons.comparison import Comparison
 from redwood.settings.scores.results import Results
 from tests.experiments.report.made import made_results
@@ -57,6 +58,44 @@ class TestFrames:
         assert frame["average_accuracy"].tolist() == [run.objective for run in COMPARISON.results]
         assert frame["average_accuracy"].between(0, 1).all() and "fractions" in str(type(RUN).to_frame.__doc__)
         assert "training_flops" in frame and PAIR.to_frame().equals(frame[:2])
+
+    def test_per_task_it_has_a_line_for_each_test(self):
+        frame = COMPARISON.to_frame(per="task")
+        assert list(frame.columns) == ["setting", "method", "seed", "phase", "task", "accuracy"]
+        tested = [score for run in COMPARISON.results for row in run.accuracy_matrix for score in row]
+        assert frame["accuracy"].tolist() == [score for score in tested if score is not None]
+        matrix = RUN.to_frame(per="task").pivot_table("accuracy", "phase", "task")
+        assert matrix.to_numpy().tolist() == RUN.accuracy_matrix
+        with pytest.raises(RedwoodError, match=r"to_frame\(per='seed'\) is unknown; give 'run' or 'task'"):
+            RUN.to_frame(per="seed")
+
+
+class TestPicturesByName:
+    def test_each_picture_of_a_run_has_a_name(self):
+        image = RUN.plot("accuracy_matrix").axes[0].images[0]
+        assert image.get_array().shape == (2, 2)
+        assert len(RUN.plot("accuracy curve").axes) == len(RUN.plot().axes)
+        assert isinstance(COMPARISON.plot("comparison"), Figure)
+
+    def test_an_unknown_name_lists_those_there_are(self):
+        with pytest.raises(RedwoodError, match=r"no picture named 'matrix'\..* Known: accuracy_curve, accuracy_matrix"):
+            RUN.plot("matrix")
+
+
+class TestContainer:
+    def test_pairs_by_method_and_in_order(self):
+        assert COMPARISON["ewc"] is PAIR and COMPARISON["<Own>"] is COMPARISON["file.py:<Own>"] is FAILED
+        assert COMPARISON["class_incremental", "rehearsal"] is OTHER
+        assert list(COMPARISON) == [PAIR, OTHER, FAILED] and len(COMPARISON) == 3
+        assert set(significance_of(COMPARISON)) == {"class_incremental"}
+
+    def test_a_wrong_name_is_told(self):
+        with pytest.raises(RedwoodError, match=r"no pair named 'ecw'\. Known: <Own>, ewc, rehearsal"):
+            COMPARISON["ecw"]
+        several = Comparison([PAIR, replace(PAIR, setting="task_incremental")])
+        with pytest.raises(RedwoodError, match=r'several settings; name one, as in \["class_incremental", "ewc"\]'):
+            several["ewc"]
+        assert several["task_incremental", "ewc"].setting == "task_incremental"
 
 
 class TestTexts:
