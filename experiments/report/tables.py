@@ -104,7 +104,10 @@ def summary_of(results: Results) -> str:
     measure = results.measure
     last = results.objective if results.tested else next(reversed(results.tuning_curve), None)
     value = f"{show_value(measure, last)} {measure.unit}".rstrip()
-    where = "" if results.tested else " in training" if measure is RETURN else " on held-out samples"
+    if results.tested:
+        where = " on the new tasks" if results.phases_before else ""
+    else:
+        where = " in training" if measure is RETURN else " on held-out samples"
     return f"{results.ranked_by} {measure.name}{where} {value}, {results.cost.wall_time_s:.1f} s"
 
 

@@ -204,13 +204,17 @@ class TrainedModel:
     ) -> Results:
         """Learn further data, new classes included, in a new run; then this model has the state of that run.
 
+        The model changes in place: `predict` answers with the new state, and `results` and `folder` are those of the
+        new run. The old run stays in its folder, from where `redwood.load` reads it again.
+
         Args:
             dataset: The data, as `redwood.run` takes it: its name, a `Dataset`, or arrays `(x, y)`.
-            run_dir: Folder of the new run (default: one under `runs/`, named by the time).
+            run_dir: Folder of the new run, which is always written (default: one under `runs/`, named by the time).
             **options: Options that differ from those of the run, such as `nb_tasks`, `passes` or `lr`.
 
         Returns:
-            The results: also on the earlier tasks, if their data is still there.
+            The `Results` of the new run: also on the earlier tasks, if their data is still there; else a warning says
+            that they are on the new tasks alone.
 
         Raises:
             RedwoodError: If the run cannot be extended, or an option does not fit. The model stays as it is then.

@@ -33,6 +33,13 @@ _OF_ALL = ("metrics", "cost", "versions", "config")
 _OPTIONAL = ("phase_tasks", "learning_curves", "slices", "class_names", "task_names", "phases_before", "reproduction")
 
 
+# What a class of results overrides, or a file and a table ask for: no answers for a reader of results.
+_HOOKS = frozenset(
+    {"further_rows", "keys", "metric_names", "optional_entries", "optional_keys", "own_entries", "phase_name"}
+    | {"prefers_low", "ranked_by", "rates_classes", "score_in_words", "steps_per_phase", "why_undefined"}
+)
+
+
 class Rows(NamedTuple):
     """A further table of one run.
 
@@ -131,6 +138,10 @@ class Results(Shown):
         warn_of_misnamed(cls, 2)
         cls.__repr__ = cls.__repr__  # type: ignore[method-assign]  # else `dataclass` makes one with all fields
 
+    def __dir__(self) -> list[str]:
+        """The names that completion offers: all but the hooks of classes of results."""
+        return sorted(set(super().__dir__()) - _HOOKS)
+
     def __repr__(self) -> str:
         try:
             score = self.score_in_words(self.objective) if self.tested else "not tested"
@@ -141,7 +152,9 @@ class Results(Shown):
 
     def score_in_words(self, objective: float) -> str:
         """An objective of such runs in words, as in `average accuracy 45.3 %`."""
-        return f"{self.ranked_by} {self.measure.name} {self.measure.show(objective)} {self.measure.unit}".rstrip()
+        where = " on the new tasks" if self.phases_before else ""
+        value = f"{self.measure.show(objective)} {self.measure.unit}".rstrip()
+        return f"{self.ranked_by} {self.measure.name}{where} {value}"
 
     @property
     def learned(self) -> NDArray[np.float64]:

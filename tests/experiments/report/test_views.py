@@ -98,6 +98,12 @@ class TestContainer:
         assert several["task_incremental", "ewc"].setting == "task_incremental"
 
 
+def test_completion_offers_answers_and_no_hooks():
+    assert {"metrics", "accuracy_matrix", "plot", "to_frame"} <= set(dir(RUN))
+    hooks = {"further_rows", "own_entries", "optional_keys", "why_undefined", "prefers_low"}
+    assert not hooks & set(dir(RUN)) and all(hasattr(RUN, name) for name in hooks)
+
+
 class TestTexts:
     def test_they_are_short(self):
         score = f"average accuracy {100 * RUN.objective:.1f} %"

@@ -19,7 +19,7 @@ from redwood.core.errors import DataError, NotApplicableError, RedwoodError
 from redwood.core.parts import flat
 from redwood.engine import loop
 from redwood.experiments.command_line.config_file import read_arguments
-from redwood.experiments.report.tables import print_results
+from redwood.experiments.report.tables import print_results, summary_of
 from redwood.experiments.runs.runner import execute
 from redwood.experiments.trained.card import model_card
 from redwood.experiments.trained.export import export_model
@@ -285,6 +285,8 @@ class TestTheNewRun:
         assert results.metrics["forgetting"] is None and results.metrics["backward_transfer"] is None
         print_results(results, Console())
         assert "The scores are those of the new tasks alone" in capsys.readouterr().out
+        assert "average accuracy on the new tasks " in repr(results)
+        assert summary_of(results).startswith("average accuracy on the new tasks ")
         assert "in 3 phases" in model_card(redwood.load(tmp_path / "three"), "safetensors", "folder")
 
     @pytest.mark.parametrize("seed", [0, 1])
