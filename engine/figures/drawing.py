@@ -35,6 +35,7 @@ from redwood.settings.scores.results import Results
 # darkened, as it would be hard to see on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8A7A00")
 PERCENT_LIMITS = (0.0, 104.0)  # room for markers at 100 %
+BEHIND_TEXT = {"facecolor": "white", "edgecolor": "none", "pad": 0.4}  # of texts that lines pass behind
 _LINE_HEIGHT = 0.19  # inches that a label of 9 points takes up
 _GREY = "#555555"
 MAX_DESCRIBED_TASKS = 10
@@ -70,7 +71,7 @@ class _Shown(Figure):
         written = StringIO()
         with rc_context({"svg.fonttype": "none"}):
             self.savefig(written, format="svg", bbox_inches="tight", metadata=_NO_METADATA[".svg"])
-        return written.getvalue()
+        return written.getvalue().replace("<svg ", '<svg style="max-width: 100%; height: auto" ', 1)
 
 
 def new_figure(width: float, height: float, between: float = 0.04) -> Figure:

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from redwood.engine.figures.drawing import (
+    BEHIND_TEXT,
     Look,
     height_of,
     label_ends,
@@ -26,6 +27,7 @@ from redwood.engine.pair_results import repeats_of, run_key
 from redwood.settings.scores.results import Results, mean_and_std
 
 _ROOM = 1.04  # for markers at the end of a scale
+_MAX_ROW = 0.75  # inches that a bar and the space around it take up
 _BETWEEN = 0.12  # inches on either side of a panel, so that numbers behind bars keep off what stands beside them
 
 
@@ -68,7 +70,7 @@ def ranking_of(runs: Sequence[tuple[str, Sequence[Results]]], looks: Mapping[str
     width = 3.8 + 0.08 * width_of(names)
     height = max((0.2 + 0.16 * height_of(names)) * len(runs) + 1.0, 4.0 if panels > 1 else 1.6)
     figure = new_figure(panels * width, height, between=_BETWEEN)
-    _draw_ranking(figure.add_subplot(1, panels, 1), best_last, looks)
+    _draw_ranking(figure.add_subplot(1, panels, 1), best_last, looks, height - 1.0)
     if courses:
         _draw_courses(figure.add_subplot(1, panels, 2), courses, looks, height - 1.0)
     if traded:
@@ -82,7 +84,9 @@ def has_courses(group: Sequence[Results]) -> bool:
     return all(len(run.learned) > 1 for run in group)
 
 
-def _draw_ranking(axes: Axes, best_last: Sequence[tuple[str, Sequence[Results]]], looks: Mapping[str, Look]) -> None:
+def _draw_ranking(
+    axes: Axes, best_last: Sequence[tuple[str, Sequence[Results]]], looks: Mapping[str, Look], height: float
+) -> None:
     measure, longest, shortest = best_last[0][1][0].measure, 0.0, 0.0
     for row, (label, group) in enumerate(best_last):
         summary = mean_and_std(group)[f"average_{measure.key}"]
@@ -105,9 +109,21 @@ def _draw_ranking(axes: Axes, best_last: Sequence[tuple[str, Sequence[Results]]]
             linewidth=1.2 if look.is_bound else 0,
         )
         text = measure.show(summary[0]) + (f" ± {measure.show(summary[1])}" if several else "")
-        axes.annotate(text, (mean + deviation, row), (6, 0), textcoords="offset points", va="center", fontsize=9)
+        # The line of a bound passes behind.
+        axes.annotate(
+            text,
+            (mean + deviation, row),
+            (6, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=9,
+            zorder=4,
+            bbox=BEHIND_TEXT,
+        )
     axes.set_yticks(range(len(best_last)), [wrapped(label) for label, _ in best_last])
     axes.set_xlim(*scale_of(measure, np.array([longest, shortest])))
+    margin = max(0.0, height / _MAX_ROW - len(best_last)) / 2
+    axes.set_ylim(-0.6 - margin, len(best_last) - 0.4 + margin)
     style_axes(axes, f"average {measure.label}", "")
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, NullLocator
 from matplotlib.transforms import ScaledTranslation, Transform
 
-from redwood.engine.figures.drawing import Look, height_of, spread, style_axes, width_of
+from redwood.engine.figures.drawing import BEHIND_TEXT, Look, height_of, spread, style_axes, width_of
 from redwood.engine.names import wrapped
 from redwood.settings.scores.measure import Measure
 from redwood.settings.scores.pareto import front
@@ -116,9 +116,11 @@ def _scale_costs(
     after = max([_MARGIN, *(_room(point, width, 1 - places[point], 0.5) for point in right)])
     before = max([_MARGIN, *(_room(point, width, places[point], 1 - after) for point in left)])
     scale = decades / (1 - before - after)
-    highest: float = high * 10 ** (after * scale)
-    axes.set_xlim(low / 10 ** (before * scale), highest)
-    _set_ticks(axes, [tick for tick in _round_numbers(low, high) if zero is None or tick > zero], zero, scale / width)
+    lowest, highest = low / 10 ** (before * scale), high * 10 ** (after * scale)
+    axes.set_xlim(lowest, highest)
+    _set_ticks(
+        axes, [tick for tick in _round_numbers(lowest, highest) if zero is None or tick > zero], zero, scale / width
+    )
     return highest
 
 
@@ -147,9 +149,9 @@ def _room(point: _Point, width: float, place: float, rest: float) -> float:
 
 
 def _round_numbers(low: float, high: float) -> list[float]:
-    """Powers of ten between two numbers, few of them; 2 and 5 times these, too, where there are hardly any."""
+    """Powers of ten between two numbers, few of them; multiples of these, too, where there are hardly any."""
     exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for factors in ((1,), (1, 2, 5)):
+    for factors in ((1,), (1, 2, 5), (1, 2, 3, 5, 7)):
         ticks = [factor * 10.0**exponent for exponent in exponents for factor in factors]
         ticks = [tick for tick in ticks if 0.999 * low <= tick <= 1.001 * high]
         if len(ticks) > 1:
@@ -185,7 +187,7 @@ def _name(axes: Axes, points: list[_Point], gap: float, limits: tuple[float, flo
             va="center",
             fontsize=_FONT_SIZE,
             color="black" if left else "#555555",
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.4},  # the front passes behind
+            bbox=BEHIND_TEXT,  # the front passes behind
             annotation_clip=False,
         )
 

@@ -98,7 +98,8 @@ class Comparison(Shown):
         counts = (len(settings), "setting"), (len(methods), "method"), (len(self.results), "run")
         told = ", ".join(f"{number} {what}{'s' * (number != 1)}" for number, what in counts)
         failed = sum(pair.failure is not None for pair in self.pairs)
-        return f"<Comparison of {told}{f'; {failed} pairs failed' if failed else ''}>"
+        failures = f"; {failed} pair{'s' * (failed != 1)} failed" if failed else ""
+        return f"<Comparison of {told}{failures}>"
 
     @override
     def _shown(self) -> Sequence[PairResults]:

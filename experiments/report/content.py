@@ -28,6 +28,7 @@ from redwood.settings.scores.results import Results
 
 MAX_BYTES = 2_700_000  # of the figures of a page
 _MAX_METRICS = 12
+_COMPARED = "beside the best"  # the column of the tests
 _LEAD = (
     "Means over runs, ± standard deviation. Bold: the best mean of a setting, as rounded. A click on a heading sorts."
 )
@@ -215,7 +216,9 @@ def _result_table(pairs: Sequence[PairResults], colours: Mapping[str, str]) -> T
             reason = f"failed: {pair.failure}" if pair.failure else "not finished"
             failed.append([*names.values(), Cell(reason, style="failed")])
     done.sort(key=itemgetter(0, 1))
-    cells = [scores for _, _, scores, _ in done] + [costs for _, _, _, costs in done]
+    # The order of columns is that of a full line. A bound, which may come first, is compared with no method.
+    full = sorted((scores for _, _, scores, _ in done), key=lambda cells: (_COMPARED not in cells, -len(cells)))
+    cells = full + [costs for _, _, _, costs in done]
     columns = list(dict.fromkeys(column for some in cells for column in some)) or [
         "method",
         *["setting"] * (len(settings) > 1),
@@ -243,7 +246,7 @@ def _scores(pair: PairResults, values: Json, *, is_best: bool) -> dict[str, Cell
         cells["95 % interval"] = Cell(interval, values["objective_low"])
     if values["significance"]:
         p_value = f" (p = {values['p_to_best']:.2g})" if "p_to_best" in values else ""
-        cells["beside the best"] = Cell(values["significance"] + p_value, values.get("p_to_best", 1.0), "text")
+        cells[_COMPARED] = Cell(values["significance"] + p_value, values.get("p_to_best", 1.0), "text")
     further = [name for name in (*pair.results[0].metrics, "transfer_to_last") if name in values and name != key]
     for name in [name for name in further if not name.endswith(tuple(LABEL_GROUPS))][:_MAX_METRICS]:
         shown = show_value(measure, values[name], signed=name in SIGNED)

@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -320,3 +321,26 @@ def test_refuses_nothing():
         draw_comparison(
             [PairResults(s, m, [], failure="it broke") for s, m in itertools.product("ab", "cd")], "unused.png"
         )
+
+
+class TestReadable:
+    @pytest.mark.parametrize("least", [1e9, 2.1e9, 6e9])
+    def test_costs_have_two_ticks_at_least(self, least):
+        few = [("a", least), ("b", 1.2 * least), ("c", 3.9 * least)]
+        runs = [(name, [replace(run("continual", "ewc"), cost=Cost(training_flops=cost))]) for name, cost in few]
+        axes = ranking.ranking_of(runs).axes[-1]
+        low, high = axes.get_xlim()
+        assert sum(low <= tick <= high for tick in axes.get_xticks()) >= 2
+
+    def test_one_bar_is_no_block(self):
+        axes = ranking.ranking_of([("ewc", [run("continual", "ewc")])]).axes[0]
+        low, high = axes.get_ylim()
+        assert axes.patches[0].get_height() < 0.25 * (high - low)
+
+    def test_the_line_of_a_bound_passes_behind_numbers(self):
+        some = cells(("continual",))
+        some[-1] = replace(some[-1], ran_under="traditional")
+        axes = comparison_plot.comparison_of(some).axes[0]
+        numbers = [text for text in axes.texts if "±" in text.get_text()]
+        assert len(numbers) == 4 and all(text.get_bbox_patch() is not None for text in numbers)
+        assert min(text.get_zorder() for text in numbers) > max(line.get_zorder() for line in axes.lines)

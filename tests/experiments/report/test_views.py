@@ -17,6 +17,14 @@ PAIR = PairResults("class_incremental", "ewc", [RUN, made_results("class_increme
 FAILED = PairResults("class_incremental", "file.py:<Own>", [], "It broke.")
 OTHER = PairResults("class_incremental", "rehearsal", [made_results("class_incremental", "rehearsal")], "seed 1: No.")
 COMPARISON = Comparison([PAIR, OTHER, FAILED])
+
+
+def scored(method, accuracy, seed):
+    return replace(
+        made_results("class_incremental", method, seed=seed), accuracy_matrix=[[accuracy, 0.0], [accuracy] * 2]
+    )
+
+
 UNTESTED = Results(setting="s", method="m", dataset="d", seed=0, num_phases=1, accuracy_matrix=[[None]], versions={})
 
 
@@ -44,6 +52,22 @@ def test_html_shows_scores_and_failures_and_escapes_names():
     assert f"{100 * PAIR.objective:.1f} ±" in re.sub(r"<[^>]*>", "", html)
     run = RUN._repr_html_()
     assert f"{100 * RUN.objective:.1f}" in run and "training compute" in run
+
+
+@pytest.mark.parametrize("seeds", [3, 6])
+def test_columns_stand_at_one_place_with_a_bound_and_with_few_seeds(seeds):
+    pairs = [
+        PairResults("class_incremental", name, [scored(name, value + seed / 100, seed) for seed in range(seeds)])
+        for name, value in {"ewc": 0.5, "rehearsal": 0.7, "joint": 0.8}.items()
+    ]
+    pairs[2] = replace(pairs[2], ran_under="traditional")
+    html = Comparison(pairs)._repr_html_()
+    headings = [re.sub(r"<[^>]*>", "", one).strip() for one in re.findall(r"<th.*?</th>", html, re.DOTALL)]
+    assert headings[:4] == ["method", "accuracy (%)", "95 % interval", "beside the best"]
+
+
+def test_a_wide_picture_fits_a_narrow_page():
+    assert '<svg style="max-width: 100%; height: auto" ' in COMPARISON.plot()._repr_svg_()
 
 
 class TestFrames:
@@ -112,6 +136,7 @@ class TestTexts:
         assert repr(PAIR) == f"<class_incremental / ewc: 2 runs, {mean}>"
         assert repr(FAILED) == "<class_incremental / file.py:<Own>: 0 runs; failed: It broke.>"
         assert repr(COMPARISON) == "<Comparison of 1 setting, 3 methods, 3 runs; 2 pairs failed>"
+        assert repr(Comparison([PAIR, FAILED])).endswith("; 1 pair failed>")
 
     def test_of_a_subclass_too(self):
         @dataclass(kw_only=True)
