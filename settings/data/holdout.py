@@ -51,7 +51,7 @@ def _shares(sizes: np.ndarray, n: int, random: np.random.RandomState) -> np.ndar
     What rounding down leaves goes to the strata with the largest remainders; equal ones draw lots.
     """
     exact = sizes / sizes.sum() * n
-    counts = np.floor(exact).astype(np.int64)
+    counts: np.ndarray = np.floor(exact).astype(np.int64)
     left, remainders = n - int(counts.sum()), exact - counts
     for remainder in np.unique(remainders)[::-1]:
         if left == 0:
