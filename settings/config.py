@@ -19,6 +19,7 @@ from redwood.settings.table import name_of_setting
 FORMAT_KEY, CONFIG_FORMAT = "format", 2
 # The text in `config.yaml` for an object that was given from Python.
 _MARK = re.compile(r"<(.+), given from Python>")
+_MOST_NAMES = 4  # objects of a list that its text names
 # Fields that do not affect the numbers of a run: the output folder, and what the run prints.
 _NOT_CONFIG = {"run_dir", "quiet"}
 
@@ -84,5 +85,12 @@ def _is_plain(value: object) -> bool:
 
 def _name(value: object) -> str:
     if isinstance(value, list | tuple):
-        return ", ".join(str(item) if _is_plain(item) else _name(item) for item in value)
-    return str(getattr(value, "name", None) or getattr(value, "__qualname__", None) or type(value).__qualname__)
+        names = [str(item) if _is_plain(item) else _name_of_one(item) for item in value[:_MOST_NAMES]]
+        return ", ".join([*names, *["..."] * (len(value) > _MOST_NAMES)])
+    return _name_of_one(value)
+
+
+def _name_of_one(value: object) -> str:
+    """The name of an object, or that of its class; a table may have a column `name`."""
+    names = (getattr(value, attribute, None) for attribute in ("name", "__qualname__"))
+    return next((name for name in names if isinstance(name, str) and name), type(value).__qualname__)

@@ -114,7 +114,7 @@ def _text_of(value: object, objects: dict[str, Any]) -> object:
     if isinstance(value, list | tuple | range):
         inside: dict[str, Any] = {}
         items = [_text_of(item, inside) for item in value]
-        if not inside:
+        if not inside and not any(isinstance(item, list) for item in items):
             return items
     text, number = mark_of(value), 2
     while objects.setdefault(text, value) is not value:  # another object of this name

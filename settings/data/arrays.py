@@ -65,9 +65,20 @@ def targets_of(name: str, y: np.ndarray | Tensor) -> Tensor:
     tensor = _own(name, "labels", y)
     if tensor.dtype == torch.bool and tensor.dim() == 2:
         return tensor
-    if not tensor.dtype.is_floating_point:
-        return labels_of(name, tensor)
-    return tensor.float()
+    if tensor.dtype.is_floating_point:
+        return tensor.float()
+    if tensor.dim() == 2:
+        raise DataError(f"Data set {name}: labels have shape {tuple(tensor.shape)}{flattening(tensor)}.")
+    return labels_of(name, tensor)
+
+
+def flattening(y: Tensor) -> str:
+    """Advice for labels with two dimensions, as the end of a sentence."""
+    if y.dim() != 2:
+        return ""
+    if y.shape[1] == 1:
+        return "; pass y.ravel()"
+    return "; pass y.argmax(1) of one-hot rows, or y.astype(bool) where a sample may have several labels"
 
 
 def labels_of(name: str, y: np.ndarray | Tensor) -> Tensor:
@@ -138,10 +149,10 @@ def _own(name: str, what: str, values: np.ndarray | Tensor) -> Tensor:
 
 
 def _native(array: np.ndarray) -> np.ndarray:
-    """The same numbers in a form that torch accepts: no reversed axes, native byte order."""
+    """The same numbers in a form that torch accepts: no reversed axes, native byte order, not read-only as of pandas."""
     if array.dtype.kind in "biuf" and (not array.dtype.isnative or min(array.strides, default=0) < 0):
         return array.astype(array.dtype.newbyteorder("="), order="C")
-    return array
+    return array if array.flags.writeable else array.copy()
 
 
 def _kind(values: np.ndarray | Tensor) -> str:

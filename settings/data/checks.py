@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from redwood.core.errors import DataError
-from redwood.settings.data.arrays import Samples
+from redwood.settings.data.arrays import Samples, flattening
 
 
 def check_split(name: str, split: str, x: Samples, y: Tensor, contexts: Tensor | None) -> None:
@@ -17,7 +17,7 @@ def check_split(name: str, split: str, x: Samples, y: Tensor, contexts: Tensor |
     if y.dim() not in dims or len(x) != len(y) or (contexts is not None and contexts.shape != y.shape[:1]):
         raise DataError(
             f"Data set {name}: {len(x)} {split} samples need as many labels (and task ids) in one dimension"
-            f"{' or two' if len(dims) > 1 else ''}, got labels of shape {tuple(y.shape)}{_flattening(y)}."
+            f"{' or two' if len(dims) > 1 else ''}, got labels of shape {tuple(y.shape)}{flattening(y)}."
         )
     if len(y) == 0:
         raise DataError(f"Data set {name}: the {split} split is empty.")
@@ -29,15 +29,6 @@ def check_split(name: str, split: str, x: Samples, y: Tensor, contexts: Tensor |
         raise DataError(f"Data set {name}: the {split} samples hold negative integers; convert them to floats.")
     if isinstance(x, Tensor) and x.dtype.is_floating_point and not bool(torch.isfinite(x).all()):
         raise DataError(f"Data set {name}: the {split} samples hold NaN or infinite values; clean them first.")
-
-
-def _flattening(y: Tensor) -> str:
-    """Advice for labels with two dimensions, as the end of a sentence."""
-    if y.dim() != 2:
-        return ""
-    if y.shape[1] == 1:
-        return "; pass y[:, 0]"
-    return "; pass y.argmax(1) of one-hot rows, or y.astype(bool) where a sample may have several labels"
 
 
 def check_targets(name: str, y: Tensor, y_test: Tensor) -> None:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import IterableDataset
 
+from redwood.core.described import described_types
 from redwood.core.errors import InvalidOptionError
 from redwood.settings.data.arrays import Samples
 from redwood.settings.data.dataset import Dataset
@@ -42,21 +43,21 @@ def checked_source(given: object) -> str | Dataset | InMemory:
     Args:
         given: The option `dataset`. A path becomes its name. Other data are read when the run starts: a table, a data
             set of Hugging Face or of torch, a pair of these for training and test, or arrays `(x, y)` or
-            `(x, y, x_test, y_test)`.
+            `(x, y, x_test, y_test)`. An array may be a tensor, a list, or a column or table of pandas.
 
     Raises:
-        InvalidOptionError: If it is something else; the message says how to make a `Dataset` of it.
+        InvalidOptionError: If it is something else; the message names its type, and says how to make a `Dataset` of it.
     """
     if isinstance(given, str | Dataset | InMemory):
         return given
     if isinstance(given, os.PathLike):
         return str(os.fspath(given))
-    if isinstance(given, tuple | list) and len(given) in (2, 4) and all(map(_is_array, given)):
-        return InMemory(ARRAYS, ARRAYS, tuple(given))
     parts = given if isinstance(given, tuple | list) and len(given) == 2 else (given,)
     kinds = [_kind(part) for part in parts]
     if kinds[0] is not None and len(set(kinds)) == 1:
         return InMemory(_name(parts[0], kinds[0]), kinds[0], tuple(parts))
+    if isinstance(given, tuple | list) and len(given) in (2, 4) and all(map(_is_array, given)) and not _is_list(given):
+        return InMemory(ARRAYS, ARRAYS, tuple(given))
     raise InvalidOptionError(
         "dataset has to be a name, a redwood.settings.Dataset, a DataFrame, a data set of Hugging Face or of torch, a "
         "pair of the last three (training, test), or arrays (x, y) or (x, y, x_test, y_test), "
@@ -65,7 +66,18 @@ def checked_source(given: object) -> str | Dataset | InMemory:
 
 
 def _is_array(given: object) -> bool:
-    return isinstance(given, np.ndarray | Tensor)
+    """True for an array, a tensor, a column or table of pandas, and a list."""
+    has_values = hasattr(given, "__array__") and not isinstance(given, type | np.generic)
+    return has_values or isinstance(given, list | tuple)
+
+
+def _is_list(given: list[Any] | tuple[Any, ...]) -> bool:
+    """True for several data sets, each of which could be given alone, such as a list of pairs `(x, y)`."""
+    return len(given) > 0 and all(
+        isinstance(one, Dataset)
+        or (isinstance(one, tuple | list) and len(one) in (2, 4) and hasattr(one[0], "__array__") and _is_array(one[0]))
+        for one in given
+    )
 
 
 def _kind(given: object) -> str | None:
@@ -97,7 +109,13 @@ def _described(given: object) -> str:
     if callable(given):
         return f"the function {getattr(given, '__name__', kind.__name__)}; pass what it returns"
     if isinstance(given, tuple | list):
-        return f"a {kind.__name__} of {len(given)}; {_MAKE} of arrays"
+        if _is_list(given):
+            return (
+                f"a {kind.__name__} of {len(given)} data sets; for tasks, join them and pass Dataset.from_arrays(x, y, "
+                "t=t) with the task of each sample in t, and for training and test pass (x, y, x_test, y_test)"
+            )
+        types = described_types(given[:4]) + (", ..." if len(given) > 4 else "")
+        return f"a {kind.__name__} of {len(given)} ({types}); {_MAKE} of arrays"
     return f"a {kind.__name__}; {_MAKE}"
 
 

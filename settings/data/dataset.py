@@ -33,7 +33,7 @@ from redwood.settings.data.checks import (
     check_utf8,
     check_validation,
 )
-from redwood.settings.data.given_arrays import coded_labels, with_tests
+from redwood.settings.data.given_arrays import check_order, coded_labels, with_tests
 from redwood.settings.data.slices import check_slices, coded_slices
 
 _HASHED_SAMPLES = 16
@@ -231,6 +231,7 @@ class Dataset:
             seed: Draws the test samples, if none are given.
         """
         ordered = time is not None if ordered is None else ordered
+        check_order(name, x, y, x_test)
         (y, *coded), of_texts = coded_labels(f"Data set {name}", y, *([] if y_test is None else [y_test]))
         if of_texts and len(class_names):
             raise DataError(f"Data set {name}: labels that are texts name their classes; leave class_names out.")

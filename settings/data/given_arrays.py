@@ -23,6 +23,33 @@ def is_text(y: object) -> bool:
     return array.size > 0 and (array.dtype.kind != "O" or all(isinstance(one, str | bytes) for one in array.flat))
 
 
+def check_order(name: str, x: Any, y: Any, x_test: Any) -> None:
+    """Check that samples and labels come in their places; `x_test` may be None.
+
+    Raises:
+        DataError: If labels come first, or test samples second, as `train_test_split` returns them.
+    """
+    own, labels = _shape(x), _shape(y)
+    if len(own) == 1 and len(labels) > 1:
+        raise DataError(
+            f"Data set {name}: the first array is {own} and the second {labels}, but samples come before labels: the "
+            "order is x, y, x_test, y_test."
+        )
+    if x_test is not None and len(own) > 1 and labels[1:] == own[1:] != _shape(x_test)[1:]:
+        raise DataError(
+            f"Data set {name}: the second array {labels} looks like samples, as the first {own}; the order is x, y, "
+            "x_test, y_test."
+        )
+
+
+def _shape(values: Any) -> tuple[int, ...]:
+    """The shape of an array or a list; of a list whose entries have several shapes, its length."""
+    try:
+        return tuple(np.shape(values))
+    except (ValueError, TypeError):
+        return (len(values),)
+
+
 def coded_labels(where: str, *splits: Any) -> tuple[list[Any], list[str]]:
     """Number the classes of labels that are texts, in the order of the texts; other labels stay as they are.
 
@@ -69,7 +96,7 @@ def with_tests(name: str, arrays: Mapping[str, Any], *, ordered: bool, seed: int
     Raises:
         DataError: If arrays differ in their lengths, or a class has too few samples.
     """
-    given = {key: one if isinstance(one, Tensor) else np.asarray(one) for key, one in arrays.items() if one is not None}
+    given = {key: _array_of(name, key, one) for key, one in arrays.items() if one is not None}
     y = targets_of(name, given["y"])
     for key, array in given.items():
         if len(array) != len(y):
@@ -84,3 +111,13 @@ def with_tests(name: str, arrays: Mapping[str, Any], *, ordered: bool, seed: int
     is_test = hold_out_rows(name, y.numpy() if by_class else none, tasks, along, seed)
     train = {key: array[~is_test] for key, array in given.items()}
     return train | {f"{key}_test": array[is_test] for key, array in given.items()}
+
+
+def _array_of(name: str, key: str, values: Any) -> np.ndarray | Tensor:
+    """An array or a tensor as it is, and a list as an array."""
+    try:
+        return values if isinstance(values, Tensor) else np.asarray(values)
+    except ValueError as error:
+        raise DataError(
+            f"Data set {name}: {key} is a {type(values).__name__} whose entries differ in their shapes; make them alike."
+        ) from error

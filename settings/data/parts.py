@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from redwood.core.checks import check_choice, check_range
 from redwood.core.errors import InvalidOptionError
-from redwood.core.parts import Kind, Part
+from redwood.core.parts import Kind, Part, is_described_part
 from redwood.settings.data.catalog import load_dataset, load_in_memory
 from redwood.settings.data.columns import PERIODS, Columns
 from redwood.settings.data.conversion import HUGGING_FACE, TABLE, TORCH, InMemory, checked_source
@@ -206,7 +206,8 @@ class _Datasets(Kind):
 
     @override
     def make(self, value: object, usual: Part | None = None) -> Part:
-        if isinstance(value, str | Part) or type(value) is dict:  # a DatasetDict of Hugging Face is a mapping, too
+        # A DatasetDict of Hugging Face is a mapping, too.
+        if isinstance(value, str | Part) or (type(value) is dict and is_described_part(value)):
             return super().make(value, usual)
         source = checked_source(value)
         if isinstance(source, str):

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
 import yaml
 from torch import nn
@@ -23,7 +24,7 @@ from redwood.settings import (
     Gradual,
     OnlineClassIncrementalSetting,
 )
-from redwood.settings.config import describe_options, describe_run, refuse_marked
+from redwood.settings.config import describe_options, describe_run, mark_of, refuse_marked
 from redwood.settings.rl.tree import ContinualRLSetting
 from redwood.settings.table import name_of_setting
 from tests.samples import few_digits
@@ -80,6 +81,15 @@ def test_lists_of_what_only_python_can_give():
 
     config = describe_options(ContinualRLSetting(env=["CartPole-v1", make]))
     assert config["env"] == f"<CartPole-v1, {make.__qualname__}, given from Python>"
+
+
+def test_a_long_list_of_such_is_shortened():
+    config = describe_options(ContinualRLSetting(env=["CartPole-v1", object(), *["CartPole-v1"] * 1000]))
+    assert config["env"] == "<CartPole-v1, object, CartPole-v1, CartPole-v1, ..., given from Python>"
+
+
+def test_a_column_called_name_names_no_table():
+    assert mark_of(pandas.DataFrame({"name": [1, 2]})) == "<DataFrame, given from Python>"
 
 
 def test_numbers_of_numpy_are_written_as_numbers():

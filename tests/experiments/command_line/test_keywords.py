@@ -114,6 +114,11 @@ class TestObjects:
         assert made.setting.dataset.source.parts[0] is data[0] and made.method.model.module is network
         assert made.setting.nb_tasks == 2
 
+    def test_nested_lists_are_objects(self):
+        x, y = [[0.0, 1.0], [2.0, 3.0]] * 4, ["a", "b"] * 4
+        made = options_of("class_incremental", "random", dataset=(x, y), nb_tasks=2)
+        assert made.setting.dataset.source.parts == (x, y)
+
     def test_two_of_one_name_are_told_apart(self):
         first, second = local(object), local(object)
         _, objects = read_keywords(None, None, {"model": first, "backbone": second, "expert_models": [first, second]})

@@ -34,8 +34,8 @@ def make(x=X, y=Y):
         ({"x": 3, "y": 4}, "need a first dimension"),
         ({"x": X.astype(complex)}, "samples of type torch.complex128 are not known"),
         ({"x": X.astype(np.uint16)}, "samples of type torch.uint16 are not known; convert them to float32"),
-        ({"y": np.eye(3, dtype=int)[Y]}, r"labels of shape \(6, 3\); pass y.argmax\(1\) of one-hot rows"),
-        ({"y": Y[:, None]}, r"labels of shape \(6, 1\); pass y\[:, 0\]"),
+        ({"y": np.eye(3, dtype=int)[Y]}, r"labels have shape \(6, 3\); pass y.argmax\(1\) of one-hot rows"),
+        ({"y": Y[:, None]}, r"labels have shape \(6, 1\); pass y.ravel\(\)"),
         ({"x": IMAGES}, r"\(8, 8, 3\) look like images whose channels come last, not first; pass numpy.moveaxis"),
     ],
 )
@@ -44,7 +44,27 @@ def test_what_cannot_be_learned_from_is_told_with_a_remedy(given, sentence):
         make(**given)
 
 
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ((Y, X), r"the first array is \(6,\) and the second \(6, 4\), but samples come before labels: the order is x, y"),
+        ((X, X[:3], Y, Y[:3]), r"the second array \(3, 4\) looks like samples, .* the order is x, y, x_test, y_test"),
+        ((X, Y[:, None]), r"labels have shape \(6, 1\); pass y.ravel\(\)"),
+        ((X, [[1], [1, 2]]), "y is a list whose entries differ in their shapes"),
+    ],
+)
+def test_arrays_in_another_order_or_shape(given, sentence):
+    with pytest.raises(DataError, match=sentence):
+        Dataset.from_arrays(*given)
+
+
+def test_numbers_to_predict_may_have_the_shape_of_the_samples():
+    assert Dataset.from_arrays(X, X + 0.5, X, X + 0.5).n_outputs == 4
+    assert Dataset.from_arrays(X, Y[:, None] + 0.5, X, Y[:, None] + 0.5).is_regression
+
+
 def test_the_remedies_work():
+    assert make(y=Y[:, None].ravel()).n_classes == 3
     assert make(x=np.moveaxis(IMAGES, -1, 1)).sample_shape == (3, 8, 8)
     assert make(x=X[:, 0][:, None]).sample_shape == (1,)
 
