@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol, get_args, get_origin
 
 import numpy as np
 
+from redwood.core.described import described
 from redwood.core.errors import ClassWarning, InvalidOptionError
 
 # Annotation of an option -> the types that its value may have; the first one is named in messages.
@@ -81,7 +82,9 @@ def check_types(options: Options) -> None:
         if str in wanted and isinstance(value, int | float) and not isinstance(value, bool):
             value = str(value)  # such as `devices=1`; the command line gives texts
         if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
-            raise InvalidOptionError(f"--{f.name} has to be of type {wanted[0].__name__}, but {value!r} was given.")
+            raise InvalidOptionError(
+                f"--{f.name} has to be of type {wanted[0].__name__}, but {described(value)} was given."
+            )
         if int in wanted[:1] and isinstance(value, int):
             _check_size(f.name, value)
         setattr(options, f.name, value)
@@ -89,16 +92,24 @@ def check_types(options: Options) -> None:
 
 def _check_list(name: str, value: object) -> None:
     if isinstance(value, str) or not isinstance(value, Sequence):
-        raise InvalidOptionError(f"--{name} has to be a list, but {value!r} was given; pass [{value!r}].")
+        raise InvalidOptionError(f"--{name} has to be a list, but {described(value)} was given{_as_list(value)}.")
     for entry in value:
         if isinstance(entry, int):
             _check_size(name, entry)
 
 
+def _as_list(value: object) -> str:
+    """Advice for a value that is no list, as the end of a sentence."""
+    if getattr(value, "shape", None) and hasattr(value, "tolist"):
+        return "; pass its tolist()"
+    is_plain = value is None or isinstance(value, bool | int | float | str | np.generic)
+    return f"; pass [{described(value)}]" if is_plain else ""
+
+
 def _check_tuple(name: str, value: object, length: int) -> None:
     entries = value if isinstance(value, list | tuple) else ()
     if len(entries) != length or not all(isinstance(one, int | float) and math.isfinite(one) for one in entries):
-        raise InvalidOptionError(f"--{name} has to be {length} numbers, but {value!r} was given.")
+        raise InvalidOptionError(f"--{name} has to be {length} numbers, but {described(value)} was given.")
 
 
 def _check_size(name: str, value: int) -> None:
@@ -143,5 +154,5 @@ def check_range(options: object, name: str, low: float, high: float | None = Non
 def _number(options: object, name: str) -> float | np.number[Any]:
     value: object = getattr(options, name)
     if not isinstance(value, int | float | np.number):
-        raise InvalidOptionError(f"--{name} has to be a number, but {value!r} was given.")
+        raise InvalidOptionError(f"--{name} has to be a number, but {described(value)} was given.")
     return value

@@ -17,6 +17,7 @@ from typing import Any, TypeAlias, TypeGuard, TypeVar, get_args
 from weakref import WeakKeyDictionary
 
 from redwood.core.checks import Options, check_types
+from redwood.core.described import described
 from redwood.core.errors import InvalidOptionError, PinnedOptionError, nearest
 from redwood.core.registry import known_names, look_up, names_code, reference_of
 
@@ -55,7 +56,7 @@ class Sealed(metaclass=Sealing):
         if "_is_sealed" in vars(self) and name in getattr(self, "__dataclass_fields__", ()):
             raise InvalidOptionError(
                 f"{name} of {type(self).__name__} is fixed once it is made; "
-                f"make another one by dataclasses.replace(..., {name}={value!r})."
+                f"make another one by dataclasses.replace(..., {name}={described(value)})."
             )
         super().__setattr__(name, value)
 
@@ -161,7 +162,7 @@ class Kind:
             return self.make_with(str(text), options, usual)
         raise InvalidOptionError(
             f"--{self.option} has to be a name, {{name: {{option: value}}}} or an object of {self.base.__name__}, but "
-            f"{value!r} was given."
+            f"{described(value)} was given."
         )
 
     def make_with(self, text: str, options: Mapping[str, object], usual: Part | None = None) -> Part:

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from redwood.core.described import described
 from redwood.core.parts import flat
 from redwood.experiments.command_line.arguments import UsageError
 from redwood.experiments.command_line.config_file import as_arguments, problem_of_line
@@ -53,7 +54,7 @@ def read_keywords(
     for name, value in flattened.items():
         problem = problem_of_line(name, value)
         if problem is not None:
-            raise UsageError(f"The option {name}={value!r} {problem}.")
+            raise UsageError(f"The option {name}, {described(value)}, {problem}.")
     switches = ["--trust"] if flattened.pop("trust", False) else []
     return [*as_arguments(named | flattened), *switches], objects
 

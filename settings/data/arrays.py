@@ -149,7 +149,7 @@ def _own(name: str, what: str, values: np.ndarray | Tensor) -> Tensor:
 
 
 def _native(array: np.ndarray) -> np.ndarray:
-    """The same numbers in a form that torch accepts: no reversed axes, native byte order, not read-only as of pandas."""
+    """The same numbers in a form that torch accepts: no reversed axes, native byte order, not read-only."""
     if array.dtype.kind in "biuf" and (not array.dtype.isnative or min(array.strides, default=0) < 0):
         return array.astype(array.dtype.newbyteorder("="), order="C")
     return array if array.flags.writeable else array.copy()

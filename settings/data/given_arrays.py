@@ -119,5 +119,5 @@ def _array_of(name: str, key: str, values: Any) -> np.ndarray | Tensor:
         return values if isinstance(values, Tensor) else np.asarray(values)
     except ValueError as error:
         raise DataError(
-            f"Data set {name}: {key} is a {type(values).__name__} whose entries differ in their shapes; make them alike."
+            f"Data set {name}: {key} is a {type(values).__name__} with entries of several shapes; make them alike."
         ) from error

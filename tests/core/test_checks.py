@@ -11,7 +11,7 @@ from redwood.core.errors import InvalidOptionError, RedwoodError, UnknownNameErr
 from redwood.engine.run import Run
 from redwood.methods import AGENT_PARTS, METHODS, get_method
 from redwood.methods.baselines import Finetune
-from redwood.settings import SETTINGS, ClassSplit, get_setting
+from redwood.settings import SETTINGS, ClassSplit, TaskList, get_setting
 from redwood.settings.tree import ClassIncrementalSetting
 
 
@@ -82,6 +82,9 @@ class TestUntypedOptions:
             type("Mine", (Finetune,), attributes | {"LIMIT": 3, "_hidden": 2, "regression": True, "help": print})
 
 
+ARRAY = np.ones((200, 3))
+
+
 class TestTypes:
     @pytest.mark.parametrize(
         ("make", "sentence"),
@@ -98,6 +101,12 @@ class TestTypes:
                 r"--increment has to be a list, but 2 was given; pass \[2\]",
             ),
             (lambda: Run(quiet="yes"), "--quiet has to be of type bool"),
+            (lambda: TaskList([(ARRAY, ARRAY)] * 9), "--first_task has to be of type int, but a list of 9 was given"),
+            (
+                lambda: ClassIncrementalSetting(stream=ClassSplit(increment=ARRAY)),
+                r"has to be a list, but ndarray \(200, 3\) float64 was given; pass its tolist\(\)",
+            ),
+            (lambda: Finetune(model=ARRAY), r"but ndarray \(200, 3\) float64 was given"),
         ],
     )
     def test_other_values_are_refused(self, make, sentence):

@@ -114,6 +114,10 @@ class TestObjects:
         assert made.setting.dataset.source.parts[0] is data[0] and made.method.model.module is network
         assert made.setting.nb_tasks == 2
 
+    def test_a_list_that_sets_no_option_is_told_by_its_length(self):
+        with pytest.raises(RedwoodError, match="The option lr, a list of 900, holds another option"):
+            options_of("class_incremental", "rehearsal", lr=["--seed"] * 900)
+
     def test_nested_lists_are_objects(self):
         x, y = [[0.0, 1.0], [2.0, 3.0]] * 4, ["a", "b"] * 4
         made = options_of("class_incremental", "random", dataset=(x, y), nb_tasks=2)

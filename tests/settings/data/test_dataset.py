@@ -47,10 +47,10 @@ def test_what_cannot_be_learned_from_is_told_with_a_remedy(given, sentence):
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ((Y, X), r"the first array is \(6,\) and the second \(6, 4\), but samples come before labels: the order is x, y"),
+        ((Y, X), r"the first array is \(6,\) and the second \(6, 4\), but samples come before labels: the order is x"),
         ((X, X[:3], Y, Y[:3]), r"the second array \(3, 4\) looks like samples, .* the order is x, y, x_test, y_test"),
         ((X, Y[:, None]), r"labels have shape \(6, 1\); pass y.ravel\(\)"),
-        ((X, [[1], [1, 2]]), "y is a list whose entries differ in their shapes"),
+        ((X, [[1], [1, 2]]), "y is a list with entries of several shapes; make"),
     ],
 )
 def test_arrays_in_another_order_or_shape(given, sentence):

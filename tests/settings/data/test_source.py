@@ -42,7 +42,7 @@ def make(data_dir, seed, image_size):
         ((Samples(), X), r"got a tuple of 2 \(Samples, ndarray \(6, 4\) float32\); make"),
         ((X, "y"), r"\(ndarray \(6, 4\) float32, str\)"),
         ({"x": X, "y": Y}, "got a dict; make a data set"),
-        ([(X, Y), (X, Y)], r"got a list of 2 data sets; for tasks, join them and pass Dataset.from_arrays\(x, y, t=t\)"),
+        ([(X, Y), (X, Y)], r"got a list of 2 data sets; for tasks, join them and pass Dataset.from_arrays\(x, y, t=t"),
         ([Dataset.from_arrays(X, Y, X, Y)] * 3, r"got a list of 3 data sets; for tasks, join them and pass"),
         (Stream(), "got a Stream, which is read in one direction only; pass one whose samples can be indexed"),
         (Samples, "got the class Samples; pass an instance"),
