@@ -50,19 +50,16 @@ def check_scores(module: nn.Module, observation_space: Box, n_outputs: int, *, n
     """
     device = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
     batch = torch.from_numpy(np.zeros((2, *observation_space.shape), observation_space.dtype)).to(device)
-    modes = [(child, child.training) for child in module.modules()]
-    module.eval()
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            scores = module(batch)
+        scores = _scores_of(module, batch)
     except Exception as error:
+        remedy = "choose another network or other observations"
+        if not batch.dtype.is_floating_point and _fails_by_type(module, batch, error):
+            remedy = "it gets samples as they are stored, so start its forward with x = x.float(), and scale them"
         raise InvalidOptionError(
             f"{name} cannot take samples {observation_space.shape} {observation_space.dtype} ({reason_of(error)}); "
-            "choose another network or other observations."
+            f"{remedy}."
         ) from error
-    finally:
-        for child, mode in modes:
-            child.training = mode
     expected = (2, n_outputs)
     if not isinstance(scores, torch.Tensor) or tuple(scores.shape) != expected:
         got = tuple(scores.shape) if isinstance(scores, torch.Tensor) else f"a {type(scores).__name__}"
@@ -70,6 +67,27 @@ def check_scores(module: nn.Module, observation_space: Box, n_outputs: int, *, n
             f"{name} must map 2 samples {observation_space.shape} to a tensor of scores {expected}, got {got}; "
             f"give it {n_outputs} outputs."
         )
+
+
+def _scores_of(module: nn.Module, batch: torch.Tensor) -> object:
+    """What a module in eval mode returns for a batch; its modes and the random generators stay as they are."""
+    modes = [(child, child.training) for child in module.modules()]
+    module.eval()
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[batch.device] if batch.is_cuda else []):
+            return module(batch)
+    finally:
+        for child, mode in modes:
+            child.training = mode
+
+
+def _fails_by_type(module: nn.Module, batch: torch.Tensor, error: Exception) -> bool:
+    """True if the module takes the same batch as floats, or then fails by another error."""
+    try:
+        _scores_of(module, batch.float())
+    except Exception as other:
+        return reason_of(other) != reason_of(error)
+    return True
 
 
 def image_shape(network: str, observation_space: Box, *, min_side: int = 1) -> tuple[int, int, int]:

@@ -45,6 +45,8 @@ def check_targets(name: str, y: Tensor, y_test: Tensor) -> None:
 def check_labels(name: str, y: Tensor, y_test: Tensor) -> None:
     """Check that labels are 0..K-1, and that no test label is unknown."""
     present = torch.unique(y)
+    if int(present[0]) < 0:
+        raise DataError(f"Data set {name}: labels must not be negative, got {int(present[0])}; number them from 0 on.")
     if not torch.equal(present, torch.arange(len(present))):
         raise DataError(
             f"Data set {name}: labels must be 0..K-1 without gaps, got {_shorten(present)}; renumber them "

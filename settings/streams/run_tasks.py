@@ -77,7 +77,13 @@ def warn_if_answers_are_known(run: RunTasks, *, told: bool) -> None:
     if run.data.kind != "classes" or (run.n_outputs > 1 and not told):
         return
     own = [run.tasks[number].label_map[run.data.y[run.tasks[number].rows]] for number in run.part]
-    if all(bool((outputs == outputs[:1]).all()) for outputs in own):
+    if run.data.n_classes == 1:
+        warnings.warn(
+            f"The data {run.data.name} has one class, so that every answer is right and the scores say nothing; add "
+            "samples of other classes.",
+            stacklevel=2,
+        )
+    elif all(bool((outputs == outputs[:1]).all()) for outputs in own):
         warnings.warn(
             f"Each task of {run.data.name} has one class to choose from, so that every answer is right and the scores "
             "say nothing; cut fewer tasks by --nb_tasks, give the task of each sample (t), or choose "

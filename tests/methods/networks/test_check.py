@@ -3,7 +3,7 @@ import torch
 from torch import Tensor, nn
 
 from redwood.core.errors import InvalidOptionError
-from redwood.methods.networks import adapt_module
+from redwood.methods.networks import Scale, adapt_module
 from tests.methods.networks.spaces import images, vectors
 
 
@@ -60,6 +60,19 @@ def test_no_tensor() -> None:
 def test_wrong_observations() -> None:
     with pytest.raises(InvalidOptionError, match=r"network Linear cannot take samples \(3,\) float32 \(.*shapes"):
         adapt_module(nn.Linear(4, 2), vectors(3), 2)
+
+
+@pytest.mark.parametrize("module", [nn.Sequential(nn.Flatten(), nn.Linear(48, 2)), nn.Linear(3, 2)])
+def test_bytes_for_a_module_that_takes_floats(module: nn.Module) -> None:
+    remedy = r"it gets samples as they are stored, so start its forward with x = x.float\(\), and scale them"
+    with pytest.raises(InvalidOptionError, match=rf"cannot take samples \(3, 4, 4\) uint8 .*; {remedy}"):
+        adapt_module(module, images(3, 4, 4), 2)
+
+
+def test_bytes_are_not_to_blame_for_another_error() -> None:
+    module = nn.Sequential(Scale(images(3, 5, 5)), nn.Flatten(), nn.Linear(48, 2))
+    with pytest.raises(InvalidOptionError, match=r"cannot take samples \(3, 5, 5\) uint8 .*; choose another network"):
+        adapt_module(module, images(3, 5, 5), 2)
 
 
 def test_modes_are_restored_after_a_failure() -> None:

@@ -35,6 +35,7 @@ def make(x=X, y=Y):
         ({"x": X.astype(complex)}, "samples of type torch.complex128 are not known"),
         ({"x": X.astype(np.uint16)}, "samples of type torch.uint16 are not known; convert them to float32"),
         ({"y": np.eye(3, dtype=int)[Y]}, r"labels have shape \(6, 3\); pass y.argmax\(1\) of one-hot rows"),
+        ({"y": Y - 1}, "labels must not be negative, got -1; number them from 0 on"),
         ({"y": Y[:, None]}, r"labels have shape \(6, 1\); pass y.ravel\(\)"),
         ({"x": IMAGES}, r"\(8, 8, 3\) look like images whose channels come last, not first; pass numpy.moveaxis"),
     ],

@@ -109,7 +109,7 @@ class TestBothFormats:
 
     def test_labels_below_0_are_refused(self, tmp_path, arrays, name):
         arrays["y"] = arrays["y"] - 1
-        with pytest.raises(DataError, match="without gaps"):
+        with pytest.raises(DataError, match="must not be negative"):
             load(write(tmp_path / name, arrays), 0)
 
     def test_lengths_that_disagree_are_refused(self, tmp_path, arrays, name):

@@ -167,7 +167,7 @@ class NoLength(Dataset):
         (Pairs(lambda i: "text"), "x is a str, but has to be a tensor, an array or an image of Pillow"),
         (Pairs(label=lambda i: "cat"), "the labels are no numbers of one shape"),
         (Pairs(lambda i: X[i] if i else X[i, :, :2]), "has the shape"),
-        (Pairs(label=lambda i: i % 3 - 1), "labels must be 0..K-1 without gaps"),
+        (Pairs(label=lambda i: i % 3 - 1), "labels must not be negative, got -1"),
         (Pairs(label=lambda i: i), "fewer than 2 samples"),
         (Pairs(lambda i: X[i] / 0), "NaN or infinite"),
     ],

@@ -12,8 +12,8 @@ Y = torch.arange(24) % 4
 X = torch.arange(48, dtype=torch.uint8).view(24, 2)
 
 
-def warned_of(setting, x=X, max_value=47, **options):
-    data = Dataset.from_arrays(x, Y, x, Y, max_value=max_value)
+def warned_of(setting, x=X, max_value=47, y=Y, **options):
+    data = Dataset.from_arrays(x, y, x, y, max_value=max_value)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         setting(dataset=data, **options).open_stream()
@@ -33,6 +33,11 @@ def warned_of(setting, x=X, max_value=47, **options):
 def test_a_task_at_test_that_leaves_one_class_is_told(setting, tasks, known):
     found = warned_of(setting, nb_tasks=tasks)
     assert len(found) == known and all("one class to choose from" in text for text in found)
+
+
+def test_data_of_one_class_are_told():
+    (found,) = warned_of(ClassIncrementalSetting, y=torch.zeros_like(Y), nb_tasks=1)
+    assert found.startswith("The data arrays has one class") and "class_incremental" not in found
 
 
 @pytest.mark.parametrize(
