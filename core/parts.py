@@ -19,6 +19,7 @@ from weakref import WeakKeyDictionary
 from redwood.core.checks import Options, check_types
 from redwood.core.described import described
 from redwood.core.errors import InvalidOptionError, PinnedOptionError, nearest
+from redwood.core.peer_words import plain
 from redwood.core.registry import known_names, look_up, names_code, reference_of
 
 # A field that holds a part: a user gives a name, a description or a part; the made object has a part of its kind.
@@ -162,8 +163,14 @@ class Kind:
             return self.make_with(str(text), options, usual)
         raise InvalidOptionError(
             f"--{self.option} has to be a name, {{name: {{option: value}}}} or an object of {self.base.__name__}, but "
-            f"{described(value)} was given."
+            f"{described(value)} was given; {self._instead(value)}."
         )
+
+    def _instead(self, value: object) -> str:
+        """What to give instead of an object of another library: the part of its name, such as `adam` for `Adam`."""
+        given = plain((value if isinstance(value, type) else type(value)).__name__)
+        alike = [name for name in self.names() if plain(name) in given]
+        return f"write {self.option}={max(alike, key=len)!r}" if alike else f"choose one of {', '.join(self.names())}"
 
     def make_with(self, text: str, options: Mapping[str, object], usual: Part | None = None) -> Part:
         """The part that a text chooses, with some options; see `make`, and `find` for the errors."""

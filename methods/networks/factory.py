@@ -8,6 +8,7 @@ from typing import NoReturn
 from gymnasium.spaces import Box
 from torch import nn
 
+from redwood.core.described import described
 from redwood.core.errors import InvalidOptionError
 from redwood.core.registry import line_of, load_users_object
 
@@ -66,10 +67,11 @@ def refuse_no_module(given: object) -> NoReturn:
         InvalidOptionError: Always.
     """
     if isinstance(given, type):
-        name, remedy = f"the class {given.__name__}", f"pass an instance, {given.__name__}(...)"
+        remedy = f"pass an instance, {given.__name__}(...)"
     elif callable(given):
-        name = f"the function {getattr(given, '__name__', type(given).__name__)}"
         remedy = "pass what it returns, or its name as in 'file.py:function'"
     else:
-        name, remedy = f"a {type(given).__name__}", "pass an nn.Module or the name of a network"
-    raise InvalidOptionError(f"The network has to be an nn.Module or a name, but {name} was given; {remedy}.")
+        remedy = "pass an nn.Module or the name of a network"
+    raise InvalidOptionError(
+        f"The network has to be an nn.Module or a name, but {described(given)} was given; {remedy}."
+    )

@@ -12,10 +12,11 @@ from typing_extensions import override
 
 from redwood.core.checks import check_range
 from redwood.core.errors import InvalidOptionError
-from redwood.core.parts import Choice, Kind, Part
+from redwood.core.parts import Choice, Kind, Part, is_described_part
 from redwood.core.registry import names_code
 from redwood.methods.networks import NETWORKS, TIMM, adapt_module, build_network
 from redwood.methods.networks.builtin import mlp
+from redwood.methods.networks.factory import refuse_no_module
 from redwood.methods.networks.inputs import AsPublished
 from redwood.methods.networks.trainable import TRAINABLE
 from redwood.methods.networks.weights import load_weights
@@ -199,7 +200,12 @@ class _Models(Kind):
 
     @override
     def make(self, value: object, usual: Part | None = None) -> Part:
-        return GivenNetwork(value) if isinstance(value, nn.Module) else super().make(value, usual)
+        if isinstance(value, nn.Module):
+            return GivenNetwork(value)
+        is_part = isinstance(value, self.base) or (isinstance(value, type) and issubclass(value, self.base))
+        if not (is_part or isinstance(value, str) or is_described_part(value)):
+            refuse_no_module(value)
+        return super().make(value, usual)
 
     @override
     def told(self, text: str) -> Mapping[str, object]:

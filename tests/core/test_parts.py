@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+import torch
 import yaml
+from torch.optim.lr_scheduler import CosineAnnealingLR, StepLR
 
 from redwood.cli import main
 from redwood.core import branches
@@ -277,6 +279,11 @@ class TestObjects:
             ("optimizer", {3: {}}, "--optimizer 3 is unknown"),
             ("model", {"mlp": {"name": "resnet18"}}, "--model mlp has no option name; leave it out"),
             ("optimizer", OptimizerPart, "--optimizer needs a part"),
+            ("optimizer", torch.optim.AdamW, "the class AdamW was given; write optimizer='adamw'"),
+            ("optimizer", torch.optim.SGD([torch.zeros(1)]), "an object of SGD was given; write optimizer='sgd'"),
+            ("lr_schedule", CosineAnnealingLR, "the class CosineAnnealingLR was given; write lr_schedule='cosine'"),
+            ("lr_schedule", StepLR, "the class StepLR was given; choose one of .*milestones"),
+            ("model", torch.nn.Linear, r"the class Linear was given; pass an instance, Linear\(...\)"),
         ],
     )
     def test_values_that_are_no_part(self, option: str, value: object, sentence: str) -> None:
