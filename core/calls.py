@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from redwood.core.errors import RedwoodError
+from redwood.core.keywords import as_keywords
+
 # The words that start the command line, such as `python cli.py`; without it, the user works in Python. Child processes
 # inherit it.
 _VARIABLE = "REDWOOD_COMMAND_LINE"
@@ -44,3 +47,14 @@ def resume_call(folder: str | Path) -> str:
 def python_call(function: str, folder: str | Path, more: str = "") -> str:
     """The call of a function of redwood for a folder, such as `redwood.load("runs/x", method=Mine)`."""
     return f"redwood.{function}({json.dumps(str(folder), ensure_ascii=False)}{more and ', '}{more})"
+
+
+@contextmanager
+def errors_in_keywords() -> Iterator[None]:
+    """Within the block, or a function that it decorates, errors for users of Python name keywords, not options."""
+    try:
+        yield
+    except RedwoodError as error:
+        if in_python():
+            error.args = (as_keywords(str(error)),)
+        raise

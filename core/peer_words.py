@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from redwood.core.keywords import as_keywords
+
 
 class Word(NamedTuple):
     """What a word of another library is in redwood.
@@ -119,7 +121,9 @@ TABLE: Mapping[str, Mapping[str, Word]] = {
         "optim_nesterov": Word("--nesterov"),
         "lr_milestones": Word("--milestones"),
         "lr_scheduler": Word("--lr_schedule", "write {} with constant, cosine, milestones or warmup_cosine"),
-        "early_stopping_patience": Word("--patience", "{} is the number of passes without a better --validation score"),
+        "early_stopping_patience": Word(
+            "--patience", "{} is the number of passes without a better score of --validation"
+        ),
         "e_lambda": Word("--ewc_lambda", "the penalty is divided by its mean, so that {} has another scale"),
         "backbone": Word("--model"),
         "dataset_root base_path": Word("--data_dir", "data lies in {}, and runs lie in --run_dir"),
@@ -218,11 +222,7 @@ def in_python(word: str) -> str | None:
     found = next((_INDEX[kind][plain(word)] for kind in kinds if plain(word) in _INDEX[kind]), None)
     if found is None:
         return None
-    keywords = " ".join(
-        f", {part[2:]}=" if part.startswith("--") else part if part.isdecimal() else f'"{part}"'
-        for part in found.ours.split()
-    )
-    keywords = keywords.replace("= ", "=").replace(" ,", ",").removeprefix(", ")
+    keywords = as_keywords(found.ours)
     told = found.note.format(keywords) if found.note else f"in redwood it is {keywords}"
     return f"{told}; give it to redwood.run" if keywords else told
 

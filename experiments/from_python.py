@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, overload
 
 from rich.console import Console
 
-from redwood.core.calls import resume_call
+from redwood.core.calls import errors_in_keywords, resume_call
 from redwood.core.errors import RedwoodError, lack_of_room, told_of_exit
 from redwood.core.imports import only
 from redwood.core.parts import flat
@@ -47,6 +47,7 @@ def run(
 ) -> Results | PairResults: ...
 @overload
 def run(setting: Named | None = None, method: Named | None = None, **options: Any) -> Results: ...
+@errors_in_keywords()
 def run(setting: Named | None = None, method: Named | None = None, **options: Any) -> Results | PairResults:
     """Run a method under a setting, as `python cli.py --setting S --method M` does.
 
@@ -79,6 +80,7 @@ def run(setting: Named | None = None, method: Named | None = None, **options: An
         return results
 
 
+@errors_in_keywords()
 def compare(settings: Named | None = None, methods: Named | None = None, **options: Any) -> Comparison:
     """Compare methods under settings, as `python cli.py --setting a,b --method c,d` does.
 
@@ -98,6 +100,7 @@ def compare(settings: Named | None = None, methods: Named | None = None, **optio
         return _compared(chosen)
 
 
+@errors_in_keywords()
 def resume(
     folder: str | os.PathLike[str],
     *,

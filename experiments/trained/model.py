@@ -12,6 +12,7 @@ import torch
 from gymnasium.spaces import Box, Discrete, MultiBinary
 from torch import Tensor
 
+from redwood.core.calls import errors_in_keywords
 from redwood.core.errors import DataError, InvalidOptionError, NotApplicableError
 from redwood.core.imports import only
 from redwood.core.schema import Json
@@ -195,6 +196,7 @@ class TrainedModel:
         action = self.method.predict(batch, self._ids(task_id, 1))[0].cpu().numpy()
         return action.item() if isinstance(self.setting.action_space, Discrete) else action
 
+    @errors_in_keywords()
     def learn(
         self,
         dataset: Dataset | tuple[Any, ...] | str,
@@ -299,6 +301,7 @@ class TrainedModel:
         return ids.long()
 
 
+@errors_in_keywords()
 def load(
     folder: str | os.PathLike[str],
     *,

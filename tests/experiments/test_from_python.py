@@ -15,6 +15,7 @@ import pytest
 
 import redwood
 from redwood.cli import main
+from redwood.core.keywords import as_keywords
 from redwood.experiments.runs import runner
 from redwood.methods import EWC, Finetune, Rehearsal
 from redwood.settings import ClassIncrementalSetting
@@ -148,7 +149,7 @@ class TestCompare:
 
     def test_processes_of_a_launcher_need_a_folder(self, monkeypatch):
         monkeypatch.setattr(runner, "launched_processes", lambda: 2)
-        with pytest.raises(redwood.RedwoodError, match="--run_dir is missing: 2 processes that a launcher has started"):
+        with pytest.raises(redwood.RedwoodError, match="run_dir is missing: 2 processes that a launcher has started"):
             redwood.compare("class_incremental", "random", **SMALL)
 
     def test_a_failure_names_no_file_that_is_gone(self, elsewhere, capsys):
@@ -213,7 +214,7 @@ class TestResume:
             ({"dataset": few_digits()}, r'method: __main__:Stopping; call redwood.resume\("out", method=Stopping\)'),
             ({"method": Failing}, "method=Failing is not in out, which has __main__:Stopping; give the class of that"),
             ({"method": "ewc"}, "method=ewc is a name, which out has itself; give a class"),
-            ({"lr": 1}, "--lr stays as it is"),
+            ({"lr": 1}, "lr stays as it is"),
         ]:
             with pytest.raises(redwood.RedwoodError, match=sentence):
                 redwood.resume("out", **{"dataset": few_digits()} | given if given else {})
@@ -227,7 +228,7 @@ class TestResume:
 
 
 class TestErrors:
-    """They are those of the command line, with its sentences."""
+    """They are those of the command line, with its sentences; keywords stand in the place of options."""
 
     @pytest.mark.parametrize(
         ("words", "keywords"),
@@ -250,7 +251,13 @@ class TestErrors:
         assert main(["--setting", "class_incremental", *words.split()]) == 2
         with pytest.raises(redwood.RedwoodError) as raised:
             redwood.run("class_incremental", **keywords)
-        assert capsys.readouterr().err == f"error: {raised.value}\n"
+        assert as_keywords(capsys.readouterr().err) == f"error: {raised.value}\n"
+        assert "--" not in str(raised.value)
+
+    def test_those_of_a_trained_model_name_keywords_too(self):
+        redwood.run("class_incremental", "random", run_dir="out", **SMALL)
+        with pytest.raises(redwood.RedwoodError, match=r"^There is no option lr for"):
+            redwood.load("out").learn("digits", lr=1)
 
     @pytest.mark.parametrize(
         ("call", "sentence"),
@@ -266,7 +273,7 @@ class TestErrors:
             ),
             (
                 lambda: redwood.compare("class_incremental", "ewc", dataset=few_digits(), jobs=2),
-                "<few_digits, given from Python> cannot be sent to other processes; leave --jobs",
+                "<few_digits, given from Python> cannot be sent to other processes; leave jobs",
             ),
         ],
     )
