@@ -280,7 +280,7 @@ def read_boundary(folder: Path, config: State, phase: int | None = None) -> tupl
     name = "boundary.pt" if phase is None else _name_after(phase)
     path = folder / "checkpoints" / name
     if not path.is_file() and phase is not None:
-        raise RedwoodError(f"The run in {folder} has no {path}, which only --keep_checkpoints all writes.")
+        raise RedwoodError(f"The run in {folder} has no {path}, which a run writes with --keep_checkpoints all.")
     if not path.is_file():
         raise RedwoodError(f"The run in {folder} has no checkpoint yet ({path} is missing); {RESTART_RUN}.")
     state = read_checkpoint(path, RESTART_RUN)

@@ -190,7 +190,7 @@ CASES = {
     "unknown data set": ([*PAIR, "--dataset", "digts"], "Did you mean digits?"),
     "truncated file": ([*PAIR, "--dataset", "truncated.npz"], "truncated.npz cannot be read"),
     "no file": ([*PAIR, "--dataset", "nowhere.npz"], "nowhere.npz does not exist"),
-    "labels below 0": ([*PAIR, "--dataset", "below.npz"], "labels must be 0..K-1"),
+    "labels below 0": ([*PAIR, "--dataset", "below.npz"], "labels must not be negative, got -1"),
     "text samples": ([*PAIR, "--dataset", "text.npz"], "not numbers"),
     "NaN": ([*PAIR, "--dataset", "nan.npz"], "NaN"),
     "too many tasks": ([*PAIR, "--dataset", "good.npz", "--nb_tasks", "4"], "--nb_tasks 4 is more than the 3 classes"),

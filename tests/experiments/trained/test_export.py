@@ -285,5 +285,5 @@ def test_a_run_that_is_not_over_and_the_state_of_an_earlier_phase(tmp_path, monk
     assert torch.equal(last.scores(SAMPLES), kept.scores(SAMPLES))
     first = redwood.load(tmp_path / "run", phase=0)
     assert first.phases == 1 and not torch.equal(first.scores(SAMPLES), last.scores(SAMPLES))
-    with refused("has no .*phase-002.pt, which only --keep_checkpoints all writes"):
+    with refused('has no .*phase-002.pt, which a run writes with keep_checkpoints="all"'):
         redwood.load(tmp_path / "run", phase=2)
