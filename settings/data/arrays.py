@@ -18,7 +18,8 @@ DARK = 64  # images of bytes have some that are as large
 FEW_CLASSES = 20  # so many values may be classes, however few samples there are
 MANY_CLASSES = 100  # more different whole numbers than this are unlikely to be classes
 REMEDIES = {
-    "samples": "give numbers of one shape for all samples, as numpy.stack makes them of a list or to_numpy of a table",
+    "samples": "give numbers of one shape for all samples, as numpy.stack makes them of a list, or a table with the "
+    "labels as a column",
     "labels": "give integers 0..K-1, or texts alone",
 }
 
