@@ -301,7 +301,6 @@ class TrainedModel:
         return ids.long()
 
 
-@errors_in_keywords()
 def load(
     folder: str | os.PathLike[str],
     *,
@@ -336,7 +335,8 @@ def load(
         RedwoodError: If the folder is no run or damaged, no phase is learned, an option or a class is missing, or code
             is not trusted.
     """
-    return _load(folder, FromPython(setting, method), device=device, trust=trust, phase=phase, given=given)
+    with errors_in_keywords():
+        return _load(folder, FromPython(setting, method), device=device, trust=trust, phase=phase, given=given)
 
 
 def _load(

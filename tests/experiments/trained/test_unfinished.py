@@ -77,9 +77,10 @@ class TestARunThatHasLearnedNothing:
 
 class TestARunThatHasLearnedAPart:
     def test_says_so_when_it_is_loaded(self, partly):
-        with pytest.warns(UserWarning, match="has learned 1 of 3 phases"):
+        with pytest.warns(UserWarning, match="has learned 1 of 3 phases") as told:
             model = redwood.load(partly, device="cpu")
         assert model.phases == 1
+        assert told[0].filename == __file__, "the warning names the line that loads"
 
     def test_says_so_when_it_predicts(self, partly, tmp_path):
         np.savez(tmp_path / "new.npz", x=SAMPLES)
