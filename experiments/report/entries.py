@@ -6,16 +6,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from redwood.core.parts import all_options
+from redwood.core.schema import Json
 from redwood.engine.names import short_names
 from redwood.engine.pair_results import PairResults, RunKey, run_key
 from redwood.engine.run import Run
 from redwood.experiments.report.source import FinishedRun, Source
 from redwood.settings import SETTINGS, get_setting
+from redwood.settings.scores.results import Results
 
 # Entries of a configuration that do not tell pairs apart: names, values of one run, draws of its stream, and options of
 # the machine.
 _OF_EACH_RUN = {"setting", "method", "seed", "class_order", "class_order_seed", "extends", "task_list", "task_physics"}
 _OF_THE_MACHINE = all_options(Run) - {"precision"}
+_NO_SCORES = {"cost", "versions", "config", "reproduction"}  # entries of a file of results
 _MAX_VALUE, _MAX_OPTIONS = 24, 4  # letters of a value in a label, and options in it
 
 Options = Mapping[str, object]
@@ -58,17 +61,12 @@ class _Part:
     failure: str | None
     ran_under: str | None
 
-    @property
-    def keys(self) -> set[RunKey]:
-        """The seed and the order of classes of each run."""
-        return {run_key(run.results) for run in self.runs}
-
 
 def entries_of(sources: Sequence[Source]) -> tuple[list[Entry], list[str]]:
     """The pairs of some folders, each with a label of its own.
 
-    Runs of one pair with the same options are joined if all of their seeds differ. Where two folders hold the same
-    seed, the runs are kept apart, and a sentence says so.
+    Runs of one pair with the same options are joined if all of their seeds differ. A run that two folders hold with
+    equal results counts once. Where the results of one seed differ, the runs are kept apart. A sentence tells both.
 
     Returns:
         The pairs, and the sentences.
@@ -77,20 +75,41 @@ def entries_of(sources: Sequence[Source]) -> tuple[list[Entry], list[str]]:
     groups: dict[str, list[_Part]] = {}
     for part in parts:
         groups.setdefault(_identity(part), []).append(part)
-    joined, notes = [], []
+    joined, notes, twice = [], [], []
     for group in groups.values():
-        keys = [key for part in group for key in part.keys]
-        if len(set(keys)) == len(keys):
-            joined.append((group, ""))
+        once = _counted_once(group)
+        if once is not None:
+            joined.append((once, ""))
+            twice += [f"{group[0].setting} / {group[0].method}"] * (once != group)
             continue
         folders = [str(sources[part.source].folder) for part in group]
         names = _folder_names(folders)
         joined += [([part], names[folder]) for part, folder in zip(group, folders, strict=True)]
         notes.append(
-            f"{group[0].setting} / {group[0].method}: {' and '.join(folders)} hold runs of the same seed; "
+            f"{group[0].setting} / {group[0].method}: {' and '.join(folders)} hold other results of the same seed; "
             "they are kept apart."
         )
+    if twice:
+        notes.append(f"Runs with equal options and results count once: {', '.join(twice)}.")
     return _labelled(joined), notes
+
+
+def _counted_once(group: Sequence[_Part]) -> list[_Part] | None:
+    """The parts without runs that an earlier part has, too; None if the results of two runs of a seed differ."""
+    known: dict[RunKey, Results] = {}
+    found = []
+    for part in group:
+        results = [(run_key(run.results), run.results) for run in part.runs]
+        if any(_scores(run) != _scores(known[key]) for key, run in results if key in known):
+            return None
+        found.append(replace(part, runs=tuple(run for run in part.runs if run_key(run.results) not in known)))
+        known = dict(results) | known
+    return found
+
+
+def _scores(run: Results) -> Json:
+    """The results of a run without its costs, options, software and digests."""
+    return {name: value for name, value in run.to_dict().items() if name not in _NO_SCORES}
 
 
 def _parts(number: int, source: Source) -> Iterable[_Part]:

@@ -1,7 +1,8 @@
 """The table of a comparison as LaTeX or Markdown, to paste into a paper.
 
 Under one setting, a line per method has its metrics; under several, a column per setting has the objective. Metrics
-that are asked for take the place of the objective: under several settings, each one has a table.
+that are asked for take the place of the objective: under several settings, each one has a table. A metric that is
+alone has a table of each setting, too, with the intervals.
 """
 
 import re
@@ -100,12 +101,16 @@ TABLES: Mapping[str, TableFormat] = {
 
 
 def _tables(rows: Sequence[PairResults], metrics: Sequence[str], *, other: str) -> Iterator[_PaperTable]:
-    """One table under one setting; a table for each metric under several."""
-    if len({row.setting for row in rows}) == 1:
+    """One table under one setting; a table for each metric under several, and of one alone, those of the settings."""
+    settings = dict.fromkeys(row.setting for row in rows)
+    if len(settings) == 1:
         yield _make(rows, metrics or ("",), other)
-    else:
-        for metric in metrics or ("",):
-            yield _make(rows, (metric,), other)
+        return
+    for metric in metrics or ("",):
+        yield _make(rows, (metric,), other)
+    if len(metrics) == 1 and any(len(row.results) > 1 for row in rows):
+        groups = ([row for row in rows if row.setting == setting] for setting in settings)
+        yield from (_make(group, metrics, other) for group in groups if any(row.results for row in group))
 
 
 def _make(rows: Sequence[PairResults], metrics: Sequence[str], other: str) -> _PaperTable:

@@ -48,14 +48,14 @@ def made_run(folder: Path, results: Results) -> Path:
 
 
 def made_comparison(
-    folder: Path, settings: list[str], methods: list[str], n_seeds: int, first: int = 0, **options: Any
+    folder: Path, settings: list[str], methods: list[str], n_seeds: int, first: int = 0, phases: int = 2, **options: Any
 ) -> Path:
     """The folder of a comparison of all pairs, with a table in which nothing failed."""
     pairs = [Pair(setting, method) for setting in settings for method in methods]
     ComparisonPlan(folder, pairs, ["--nb_tasks", "2"], n_seeds).save()
     for number, pair in enumerate(pairs):
         for seed in range(first, first + n_seeds):
-            made_run(folder / f"{number}-seed{seed}", made_results(pair.setting, pair.method, seed, **options))
+            made_run(folder / f"{number}-seed{seed}", made_results(pair.setting, pair.method, seed, phases, **options))
     write_table(folder, {(pair.setting, pair.method): "" for pair in pairs})
     return folder
 

@@ -20,15 +20,28 @@ def test_other_seeds_are_joined(tmp_path):
     assert notes == []
 
 
-def test_the_same_seed_is_kept_apart(tmp_path):
-    folders = [made_comparison(tmp_path / name, ["s"], ["a"], 2) for name in ("one", "two")]
+def test_equal_runs_count_once(tmp_path):
+    first = made_comparison(tmp_path / "one", ["s"], ["a"], 2)
+    second = made_comparison(tmp_path / "two", ["s"], ["a"], 3)
+    found, notes = entries(first, second)
+    assert labels(found) == [("s", "a", [0, 1, 2])]
+    assert notes == ["Runs with equal options and results count once: s / a."]
+
+
+def test_other_results_of_the_same_seed_are_kept_apart(tmp_path):
+    folders = [
+        made_comparison(tmp_path / name, ["s"], ["a"], 2, phases=phases) for name, phases in (("one", 2), ("two", 3))
+    ]
     found, notes = entries(*folders)
     assert labels(found) == [("s", "a [one]", [0, 1]), ("s", "a [two]", [0, 1])]
     assert len(notes) == 1 and "one" in notes[0] and "two" in notes[0] and notes[0].endswith("kept apart.")
 
 
 def test_folders_of_one_name(tmp_path):
-    folders = [made_comparison(tmp_path / name / "runs", ["s"], ["a"], 1) for name in ("one", "two")]
+    folders = [
+        made_comparison(tmp_path / name / "runs", ["s"], ["a"], 1, phases=len(name) + at)
+        for at, name in enumerate(("one", "two"))
+    ]
     assert [entry.method for entry in entries(*folders)[0]] == [f"a [{folder}]" for folder in folders]
 
 

@@ -98,6 +98,13 @@ def test_one_metric_under_one_setting_has_its_interval_and_what_cannot_be_told_f
     assert any(line.startswith("| worse | -62.0 ± 5.5 |") for line in lines)
 
 
+def test_one_metric_under_several_settings_has_the_intervals_of_each():
+    lines = markdown([*ROWS, row("worse", [0.25, 0.26], "t"), PairResults("u", "b")], ["forgetting"]).splitlines()
+    titles = ["Forgetting (%) under class_incremental:", "Forgetting (%) under t:"]
+    assert [line for line in lines if line.endswith(":") and "each" not in line and "|" not in line] == titles
+    assert "| a_b | **36.0 ± 2.7** | 33.9 to 38.1 |" in lines
+
+
 def test_some_seeds_failed():
     assert "50.0*" in markdown([row("a", [0.5], failure="seed 1: no")])
 
