@@ -30,6 +30,7 @@ class PairResults(Shown):
         results: Finished runs, one per seed, or per seed and class order.
         failure: Why a run failed, in one sentence; None if none did.
         ran_under: Of an upper bound: the child of the setting that it ran under. It is compared with no other method.
+        missing: Runs that were planned and have not ended yet.
     """
 
     setting: str
@@ -37,6 +38,7 @@ class PairResults(Shown):
     results: Sequence[Results] = field(default_factory=list)
     failure: str | None = None
     ran_under: str | None = None
+    missing: int = 0
 
     def __repr__(self) -> str:
         known = [run for run in self.results if run.tested]

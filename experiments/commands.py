@@ -354,7 +354,8 @@ def report(argv: list[str]) -> None:
     """Write one page on finished runs, comparisons and sweeps; a table and figures for a paper beside it."""
     parser = CommandParser("report")
     parser.add_argument("folders", nargs="+", metavar="DIR", type=Path, help="a run, comparison or sweep")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="the page (default: report.html in the folder)")
+    page = "the page, NAME.html, or a folder for it (default: the folder DIR)"
+    parser.add_argument("--out", type=Path, metavar="PATH", help=page)
     arguments.add_table(parser)
     forms = ("pdf", "svg", "png")
     parser.add_argument("--figures", choices=forms, help="write the figures beside the page, too: pdf, svg or png")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rich.console import Console
 from rich.text import Text
@@ -22,15 +23,17 @@ from redwood.experiments.report.source import CONFIG, RESULTS, Source, source_of
 from redwood.experiments.report.wanted_table import read_table
 from redwood.experiments.sweeps.page import source_of_sweep
 
+PAGES = {".html", ".htm"}  # the ends of names of pages; another path is a folder
+
 
 def report(
     folders: Sequence[Path], out: Path | None, console: Console, *, table: str | None = None, figures: str | None = None
 ) -> None:
-    """Write one page on the runs, comparisons and sweeps in some folders, and print where it is.
+    """Write one page on the runs, comparisons and sweeps in some folders, and print each file that is written.
 
     Args:
         folders: The folders; one that is given twice counts once.
-        out: The page; None: in the folder, or in the current one if there are several.
+        out: The page, or a folder for it; None: in the folder, or in the current one if there are several.
         console: Where to print.
         table: Which table is printed, and written beside the page; see `read_table`.
         figures: The format of figures that are written beside the page, such as `pdf`; None: no figures.
@@ -39,7 +42,8 @@ def report(
         RedwoodError: If a folder holds nothing of the kind, or a file cannot be written or is not of this command.
     """
     distinct = list({path.resolve(): path for path in folders}.values())
-    path = out or (distinct[0] / REPORT if len(distinct) == 1 else Path(REPORT))
+    path = out or (distinct[0] if len(distinct) == 1 else Path())
+    path = path if path.suffix in PAGES and not path.is_dir() else path / REPORT
     refuse_foreign(path, *OWN)
     suffixes = [*([f".{figures}"] if figures else []), *(form.suffix for form in TABLES.values() if table)]
     if not path.exists() and path.parent not in distinct:
@@ -49,13 +53,15 @@ def report(
         raise RedwoodError(f"No run in {distinct[0]} has results yet; finish it by {resume_call(distinct[0])} first.")
     for note in write_report(sources, path):
         console.print(Text(note), soft_wrap=True)
-    wanted = read_table(table)
+    written, wanted = [path], read_table(table)
     if wanted is not None:
         pairs = marked_bounds(entry.results for entry in entries_of(sources)[0])
         console.out(wanted.write(pairs, path.parent), highlight=False)
+        written.append(path.parent / wanted.file_name)
     if figures is not None:
-        _draw(sources, path.parent, f".{figures}")
-    console.print(Text(f"written to {path.parent if suffixes else path}"), soft_wrap=True)
+        written += _draw(sources, path.parent, f".{figures}")
+    for file in written:
+        console.print(Text(f"written to {file}"), soft_wrap=True)
 
 
 def _refuse_others(folder: Path, suffixes: Sequence[str]) -> None:
@@ -65,15 +71,19 @@ def _refuse_others(folder: Path, suffixes: Sequence[str]) -> None:
             raise RedwoodError(f"{file} may not be of this command, and would be lost; give --out in another folder.")
 
 
-def _draw(sources: Sequence[Source], folder: Path, suffix: str) -> None:
-    """Draw the figures of a run, or else those that compare all runs."""
+def _draw(sources: Sequence[Source], folder: Path, suffix: str) -> list[Path]:
+    """Draw the figures of a run, or else those that compare all runs; return their files."""
     runs = [run.results for source in sources for run in source.runs if run.results.tested]
     if not runs:
         raise RedwoodError("--figures has nothing to draw: no run has scores; leave it out.")
-    if len(runs) == 1:
-        draw_run(runs[0], folder, suffix)
-    else:
-        draw_comparisons(tested_alone(marked_bounds(entry.results for entry in entries_of(sources)[0])), folder, suffix)
+    with TemporaryDirectory(dir=folder) as name:
+        drawn = Path(name)
+        if len(runs) == 1:
+            draw_run(runs[0], drawn, suffix)
+        else:
+            pairs = marked_bounds(entry.results for entry in entries_of(sources)[0])
+            draw_comparisons(tested_alone(pairs), drawn, suffix)
+        return [file.replace(folder / file.name) for file in sorted(drawn.iterdir())]
 
 
 def read_source(folder: Path) -> Source:

@@ -213,7 +213,7 @@ def _report(
     for line in _failures(outcomes):
         console.print(Text(line), soft_wrap=True)
     if table is not None:
-        console.out(table.write(shown, folder), highlight=False)
+        console.out(table.write(shown, folder, f"; make the table by report {folder}"), highlight=False)
     elif not is_finished_sweep(folder.parent):
         words = f"{invocation()} report {shlex.quote(str(folder))} --table latex --figures pdf"
         console.print(Text(f"for a paper: {words}"), soft_wrap=True)

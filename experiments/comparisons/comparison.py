@@ -50,7 +50,8 @@ class Comparison(Shown):
             named = (ran_under or setting, method)  # in results
             runs = [one.results for one in source.runs if (one.results.setting, one.results.method) == named]
             runs.sort(key=lambda run: (run_key(run)[1] or 0, run.seed))
-            pairs.append(PairResults(setting, method, runs, source.failures.get((setting, method)), ran_under))
+            failure, missing = source.failures.get((setting, method)), source.missing.get((setting, method), 0)
+            pairs.append(PairResults(setting, method, runs, failure, ran_under, missing))
         return cls(pairs, path)
 
     def __len__(self) -> int:

@@ -213,7 +213,7 @@ def _result_table(pairs: Sequence[PairResults], colours: Mapping[str, str]) -> T
             scores = names | _scores(pair, values, is_best=is_best)
             done.append((settings.index(pair.setting), _loss(pair), scores, _costs(pair, values)))
         else:
-            reason = f"failed: {pair.failure}" if pair.failure else "not finished"
+            reason = f"failed: {pair.failure}" if pair.failure else "not run yet"
             failed.append([*names.values(), Cell(reason, style="failed")])
     done.sort(key=itemgetter(0, 1))
     # The order of columns is that of a full line. A bound, which may come first, is compared with no method.

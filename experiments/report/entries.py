@@ -34,6 +34,7 @@ class Entry:
         runs: The finished runs, by seed.
         failure: Why runs failed, in one sentence; None if none did.
         ran_under: See `PairResults`.
+        missing: Likewise.
     """
 
     setting: str
@@ -41,12 +42,13 @@ class Entry:
     runs: Sequence[FinishedRun]
     failure: str | None
     ran_under: str | None
+    missing: int
 
     @property
     def results(self) -> PairResults:
         """The same as tables, figures and tests have it."""
         runs = [run.results for run in self.runs]
-        return PairResults(self.setting, self.method, runs, self.failure, self.ran_under)
+        return PairResults(self.setting, self.method, runs, self.failure, self.ran_under, self.missing)
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class _Part:
     runs: tuple[FinishedRun, ...]
     failure: str | None
     ran_under: str | None
+    missing: int
 
 
 def entries_of(sources: Sequence[Source]) -> tuple[list[Entry], list[str]]:
@@ -120,11 +123,13 @@ def _parts(number: int, source: Source) -> Iterable[_Part]:
         for run in sorted(source.runs, key=lambda run: run.results.seed):
             if (run.results.setting, run.results.method) == named:
                 runs.setdefault(json.dumps(_options(run), sort_keys=True, default=str), []).append(run)
+        missing = source.missing.get(pair, 0)
         for group in runs.values():
             options = {**_options(group[0]), **_shared_order(group)}
-            yield _Part(number, *pair, options, tuple(group), source.failures.get(pair), ran_under)
+            yield _Part(number, *pair, options, tuple(group), source.failures.get(pair), ran_under, missing)
+            missing = 0
         if not runs:
-            yield _Part(number, *pair, {}, (), source.failures.get(pair), ran_under)
+            yield _Part(number, *pair, {}, (), source.failures.get(pair), ran_under, missing)
 
 
 def _options(run: FinishedRun) -> Options:
@@ -156,7 +161,8 @@ def _labelled(joined: Sequence[tuple[list[_Part], str]]) -> list[Entry]:
         runs = sorted((run for part in group for run in part.runs), key=lambda run: run.results.seed)
         failures = list(dict.fromkeys(part.failure for part in group if part.failure))
         label = f"{method} [{folder}]" if folder else method
-        entries.append(Entry(setting, label, runs, "; ".join(failures) or None, group[0].ran_under))
+        missing = sum(part.missing for part in group)
+        entries.append(Entry(setting, label, runs, "; ".join(failures) or None, group[0].ran_under, missing))
     return _numbered(entries)
 
 

@@ -17,7 +17,7 @@ from redwood.settings.scores.results import mean_and_std
 
 # The special characters of LaTeX, and their replacements.
 _ESCAPES = {c: f"\\{c}" for c in "&%$#_{}"} | {"\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\^{}"}
-_MISSING, _FAILED = "--", "failed"
+_MISSING, _FAILED, _NOT_YET = "--", "failed", "not run yet"
 _SHORT = {"average_incremental": "incremental", "backward_transfer": "BWT", "forward_transfer": "FWT"}
 _SIGNED = {"backward_transfer", "forward_transfer"}
 
@@ -123,6 +123,8 @@ def _make(rows: Sequence[PairResults], metrics: Sequence[str], other: str) -> _P
     table = _of_one_setting(rows, columns) if len(settings) == 1 else _of_settings(rows, columns[0])
     found = [one for column in columns for one in column.found.values()]
     notes = [f"Mean and standard deviation of {repeats_of(runs)}"] if len(runs) > len(rows) else []
+    missing = sum(row.missing for row in rows)
+    notes += [f"{len(runs)} of {len(runs) + missing} runs"] if missing else []
     marks = {cell.mark for line in table.lines for cell in line}
     if SIMILAR in marks:
         notes.append(
@@ -155,7 +157,7 @@ class _Column:
     def cell(self, row: PairResults) -> _Cell:
         """The mean of a pair's runs, with its deviation and its mark."""
         if not row.results:
-            return _Cell(_FAILED)
+            return _Cell(_FAILED if row.failure else _NOT_YET)
         measure, mean = row.results[0].measure, self._mean(row)
         statistic = mean_and_std(row.results).get(self.metric or measure.metrics[0])
         deviation = f" ± {measure.show(statistic[1])}" if len(row.results) > 1 and statistic is not None else ""

@@ -38,6 +38,7 @@ class Source:
         runs: Its finished runs.
         pairs: The setting and the method of all that was planned, by their names in results.
         failures: Why runs of a setting and a method failed; one without results and reason is not finished.
+        missing: Runs of a setting and a method that were planned and have not ended yet.
         bounds: The setting that an upper bound ran under, where `pairs` has the setting beside whose methods it stands.
         notes: Sentences on what could not be read.
         lead: A text on a sweep.
@@ -50,6 +51,7 @@ class Source:
     runs: list[FinishedRun]
     pairs: list[tuple[str, str]]
     failures: dict[tuple[str, str], str] = field(default_factory=dict)
+    missing: dict[tuple[str, str], int] = field(default_factory=dict)
     bounds: dict[tuple[str, str], str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     lead: str = ""

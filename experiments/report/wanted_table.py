@@ -49,18 +49,25 @@ class WantedTable:
         names = list(known)
         for metric in self.metrics:
             if metric not in names:
-                near = next((name for name in names if name == f"average_{metric}"), None) or nearest(metric, names)
+                average = next((name for name in names if name.startswith(f"average_{metric}")), None)
+                near = average or nearest(metric, names)
                 meant = f"did you mean {near}? There are" if near else "choose from"
                 raise InvalidOptionError(
                     f"--table has no metric {metric!r} of these runs; {meant} {', '.join(names)}{remedy}."
                 )
 
-    def write(self, pairs: Sequence[PairResults], folder: Path) -> str:
+    @property
+    def file_name(self) -> str:
+        """The name of its file."""
+        return f"{'-'.join(('comparison', *self.metrics))}{TABLES[self.format].suffix}"
+
+    def write(self, pairs: Sequence[PairResults], folder: Path, remedy: str = "") -> str:
         """Write `comparison.tex` or `comparison.md`; the names of metrics stand in the name of the file.
 
         Args:
             pairs: The pairs; those of each measure have a table of their own.
             folder: Where to write.
+            remedy: The end of the sentence on a metric that no run has, from a semicolon on.
 
         Returns:
             The text of the file.
@@ -71,12 +78,12 @@ class WantedTable:
         runs = [run for pair in pairs for run in pair.results]
         if runs:
             known = dict.fromkeys(name for run in runs for name, value in run.metrics.items() if value is not None)
-            self._refuse(known, f"; make the table by report {folder}")
+            self._refuse(known, remedy)
         form = TABLES[self.format]
         text = "\n".join(
             form.make(group, self._of(group)) for group in by_measure(pairs).values() if self._suits(group)
         )
-        write_atomically(folder / f"{'-'.join(('comparison', *self.metrics))}{form.suffix}", text.encode())
+        write_atomically(folder / self.file_name, text.encode())
         return text
 
     def _of(self, pairs: Sequence[PairResults]) -> list[str]:

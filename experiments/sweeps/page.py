@@ -72,6 +72,7 @@ def source_of_sweep(folder: Path) -> Source:
         runs=best.runs if best else [],
         pairs=best.pairs if best else [(found["setting"], found["method"])],
         failures=best.failures if best else {},
+        missing=best.missing if best else {},
         notes=best.notes if best else [],
         lead=_lead(found),
         tables=_tables(found),

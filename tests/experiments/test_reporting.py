@@ -44,13 +44,20 @@ def test_a_comparison(tmp_path):
 
 
 def test_an_unfinished_comparison(tmp_path):
-    folder = made_comparison(tmp_path / "all", ["s"], ["a", "b"], 1)
+    folder = made_comparison(tmp_path / "all", ["s"], ["a", "b"], 2)
     (folder / "comparison.csv").unlink()
-    (folder / "1-seed0" / "results.json").unlink()
+    for seed in range(2):
+        (folder / f"1-seed{seed}" / "results.json").unlink()
     source = read_source(folder)
     assert source.pairs == [("s", "a"), ("s", "b")]
-    assert source.failures == {}
-    (folder / "0-seed0" / "results.json").unlink()
+    assert source.failures == {} and source.missing == {("s", "b"): 2}
+    assert source.notes == [f'2 of 4 runs are there; go on with redwood.resume("{folder}").']
+    report([folder], None, QUIET, table="markdown")
+    table = (folder / "comparison.md").read_text()
+    assert "| b | not run yet |" in table and "2 of 4 runs." in table
+    (folder / "comparison.md").unlink()
+    for seed in range(2):
+        (folder / f"0-seed{seed}" / "results.json").unlink()
     with pytest.raises(RedwoodError, match=r"No run in .* has results yet; finish it by redwood\.resume"):
         report([folder], None, Console(quiet=True), table="latex")
     assert not (folder / "comparison.tex").exists()
@@ -77,10 +84,10 @@ def test_what_is_no_source(tmp_path):
         read_source(folder)
 
 
-def test_where_the_page_goes(tmp_path, monkeypatch):
+def test_where_the_page_goes(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     first = made_comparison(tmp_path / "one", ["s"], ["a"], 1)
-    second = made_comparison(tmp_path / "two", ["s"], ["b"], 1)
+    second = made_comparison(tmp_path / "two", ["s"], ["b"], 2)
     report([first, Path(f"{first}/.")], None, QUIET)
     assert (first / "report.html").is_file()
     report([first, second], None, QUIET)
@@ -88,6 +95,12 @@ def test_where_the_page_goes(tmp_path, monkeypatch):
     report([second], Path("pages/all.html"), QUIET)
     assert (tmp_path / "pages" / "all.html").is_file()
     report([first, second], None, QUIET)  # a report may be written again
+    report([second], Path("paper"), Console(), table="latex:average_accuracy", figures="pdf")
+    told = capsys.readouterr().out.splitlines()
+    names = ["report.html", "comparison-average_accuracy.tex", "comparison.pdf"]
+    assert told[-3:] == [f"written to paper/{name}" for name in names]
+    assert sorted(path.name for path in Path("paper").iterdir()) == sorted(names)
+    report([first], tmp_path / "paper", QUIET)
 
 
 def test_tables_and_figures_lie_beside_the_page(tmp_path, monkeypatch, capsys):
@@ -118,8 +131,6 @@ def test_other_files_are_kept(tmp_path):
     (tmp_path / "thesis.html").write_text("<p>years of work")
     with pytest.raises(RedwoodError, match="was not written by this command"):
         report([folder], tmp_path / "thesis.html", QUIET)
-    with pytest.raises(RedwoodError, match="is a folder"):
-        report([folder], tmp_path, QUIET)
     with pytest.raises(RedwoodError, match="cannot be written"):
         report([folder], tmp_path / "thesis.html" / "report.html", QUIET)
 

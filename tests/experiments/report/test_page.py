@@ -208,7 +208,7 @@ def test_nothing_but_failures(tmp_path):
         (folder / f"{number}-seed0" / "results.json").unlink()
     write_table(folder, {("s", "a"): "no room", ("t", "a"): ""})
     page = page_of(folder)
-    assert "failed: no room" in page and "not finished" in page and figures_in(page) == []
+    assert "failed: no room" in page and "not run yet" in page and figures_in(page) == []
 
 
 @pytest.mark.parametrize("kind", [Results, RegressionResults, ReturnResults])

@@ -28,6 +28,8 @@ def test_no_run_will_have_it():
         read_table("latex:average_accuracy,forgeting", options())
     with pytest.raises(InvalidOptionError, match="no metric 'accuracy' of these runs; did you mean average_accuracy"):
         read_table("latex:accuracy", options())
+    with pytest.raises(InvalidOptionError, match="no metric 'acc' of these runs; did you mean average_accuracy"):
+        read_table("latex:acc", options())
     with pytest.raises(InvalidOptionError, match="no metric 'average_return'"):
         read_table("latex:average_return", options())
 

@@ -31,7 +31,7 @@ def test_trials_and_the_best_configuration(tmp_path):
 
 def test_a_sweep_whose_best_has_not_run(tmp_path):
     results, *_ = content_of([read_source(made_sweep(tmp_path / "sweep"))]).parts
-    assert [cell.text for cell in results.tables[0].lines[0]] == ["m", "not finished"]
+    assert [cell.text for cell in results.tables[0].lines[0]] == ["m", "not run yet"]
 
 
 def test_what_cannot_be_read(tmp_path):
