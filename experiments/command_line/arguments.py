@@ -70,6 +70,17 @@ class UsageError(RedwoodError):
     """The command line is not as it should be."""
 
 
+def refuse_several(option: str, values: Sequence[str]) -> NoReturn:
+    """Raise `UsageError` for several values of an option that takes one."""
+    told = f"{option} takes one value, not {' and '.join(values)}"
+    if option == "--seed":
+        raise UsageError(f"{told}; write --seeds {len(values)}, which count from --seed on.")
+    raise UsageError(
+        f"{told}; run once with each value, and join the folders by report DIR DIR, or search for a method's best value by sweep "
+        f"{option.lstrip('-')}={','.join(values)}."
+    )
+
+
 class Answered(Exception):
     """The help has been printed, and nothing is left to do."""
 
@@ -397,16 +408,20 @@ def refuse_unknown(
         UnknownOptionError: If some arguments are unknown options; all of them are told.
         UsageError: For the first value that belongs to no option.
     """
-    room = 0.0
+    room, last = 0.0, [""]  # values that the last option takes; this option with its values
     told: dict[str, str] = {}
     for argument in arguments:
         if not _is_option(argument):
+            last.append(argument)
             if room == 0 and not told:
+                if last[0] in actions and actions[last[0]].type in (int, float):
+                    refuse_several(last[0], last[1:])
                 hint = "a command comes first" if argument in commands() else "see --help"
                 raise UsageError(f"The argument {argument!r} belongs to no option; {hint}.")
             room -= 1
             continue
-        name, equals, _ = argument.partition("=")
+        name, equals, value = argument.partition("=")
+        last = [name, value] if equals else [name]
         if name in actions:
             room = 0.0 if equals else _room(actions[name])
             continue

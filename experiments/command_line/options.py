@@ -6,15 +6,17 @@ comments of fields are read by simple-parsing.
 
 import argparse
 import inspect
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 from weakref import WeakKeyDictionary
 
 from simple_parsing.docstring import get_attribute_docstring
 from simple_parsing.wrappers.dataclass_wrapper import DataclassWrapper
 from simple_parsing.wrappers.field_wrapper import FieldWrapper
+from typing_extensions import override
 
 from redwood.core.errors import RedwoodError
 from redwood.core.parts import Kind, all_options, check_suitable, kinds_of, option_fields, owners_of, usual_part
@@ -30,6 +32,7 @@ from redwood.experiments.command_line.arguments import (
     option_names,
     program,
     refuse_repeated,
+    refuse_several,
     refuse_unknown,
 )
 from redwood.experiments.command_line.pairs import Pair, where_it_is
@@ -120,6 +123,20 @@ def choose(cls: type[Any], given: Mapping[str, Any], title: str = "", text: str 
     return Chosen(cls, title or cls.__name__, parts, text, usual)
 
 
+class _PairParser(OneSentenceParser):
+    """The parser of a pair's options, of which many take one value where another program takes a list."""
+
+    @override
+    def error(self, message: str) -> NoReturn:
+        found = re.match(r"argument (--\w+): invalid \w+ value: '[\[(]?([\d.eE+-]+(?:, ?[\d.eE+-]+)+)[\])]?'", message)
+        if found is None:
+            super().error(message)
+        option, values = found[1], [value.strip() for value in found[2].split(",")]
+        if self._option_string_actions[option].nargs is None:
+            refuse_several(option, values)
+        raise UsageError(f"{option} takes values with spaces between them; write {option} {' '.join(values)}.")
+
+
 def make_parser(pair: Pair, arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     """The parser of a pair's options, for the parts that some arguments choose.
 
@@ -151,7 +168,7 @@ def given_values(pair: Pair, arguments: Sequence[str]) -> dict[str, Any]:
 
 
 def _parser(pair: Pair, roots: Sequence[Chosen]) -> argparse.ArgumentParser:
-    parser = OneSentenceParser(
+    parser = _PairParser(
         prog=program(),
         usage=f"%(prog)s {pair} [options]",
         add_help=False,

@@ -4,6 +4,7 @@ from typing_extensions import override
 
 from redwood.buffers import AsyncRehearsalBuffer, AsyncRehearsalStrategy
 from redwood.methods.replay.rehearsal import Rehearsal
+from redwood.methods.replay.replay import checked_further
 from redwood.methods.training.callbacks import LOG_EVERY, log_interval
 from redwood.methods.training.step import Rows, Step
 from redwood.settings.batch import Batch
@@ -33,7 +34,7 @@ class MethodStrategy(AsyncRehearsalStrategy):
 
     @override
     def more_leaves(self, batch: Step) -> Rows:
-        return self._method.further_leaves(batch)
+        return checked_further(self._method.further_leaves(batch))
 
     @override
     def rows_of(self, samples: Rows, more: Rows) -> Rows:

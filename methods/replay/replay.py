@@ -10,6 +10,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from redwood.buffers import RehearsalBuffer
+from redwood.core.errors import BufferInputError
 from redwood.core.state import State
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.networks.last_layer import CHUNK, features_of
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from redwood.methods.replay.rehearsal import Rehearsal
 
+_OWN_LEAVES = {"x", "y", "task_id"}  # what is stored of each sample
 REFRESH_EVERY = 50  # draws between two updates of the stored features
 
 
@@ -177,12 +179,13 @@ def add_incoming(
         **side_info: What the policy asks for of each sample (b,), such as `losses`.
 
     Raises:
-        BufferInputError: If the samples have been changed in place since the stream served them.
+        BufferInputError: If the samples have been changed in place since the stream served them, or a further leaf has
+            a name of theirs.
     """
     source = step.incoming if on_gpu else step.on_host
     if source.x is step.incoming.x:  # on a GPU the step has copies
         step.check_unchanged()
-    samples, side_info = source.leaves() | (more or {}), {"labels": step.on_host.y, **side_info}
+    samples, side_info = source.leaves() | checked_further(more or {}), {"labels": step.on_host.y, **side_info}
     if step.on_host.task_id is not None:
         side_info["tasks"] = step.on_host.task_id
     if chosen is not None:
@@ -190,6 +193,17 @@ def add_incoming(
         side_info = {name: values[chosen.to(values.device)] for name, values in side_info.items()}
     if len(samples["y"]):
         buffer.add(samples, **side_info)
+
+
+def checked_further(more: Rows) -> Rows:
+    """Return further leaves that are stored with the samples.
+
+    Raises:
+        BufferInputError: If one of them has a name of the samples' own, which it would replace.
+    """
+    for name in sorted(more.keys() & _OWN_LEAVES):
+        raise BufferInputError(f"further_leaves may not name a tensor {name!r}: the stored sample has one; rename it.")
+    return more
 
 
 def stored_features(buffer: RehearsalBuffer, method: LightningMethod) -> Tensor:

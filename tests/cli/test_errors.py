@@ -250,6 +250,13 @@ CASES = {
     "clash with the setting": ([*PAIR[:2], "--method", "clash.py:WithSettingOption"], "both have an option --seed"),
     # rehearsal buffers
     "no room": ([*REHEARSAL, "--buffer_size", "0"], "--buffer_size 0 has to be at least 1"),
+    "several sizes": (
+        [*REHEARSAL, "--buffer_size", "50,200"],
+        "--buffer_size takes one value, not 50 and 200; .* report DIR DIR, .* by sweep buffer_size=50,200",
+    ),
+    "several sizes with spaces": ([*REHEARSAL, "--buffer_size", "50", "200"], "takes one value, not 50 and 200"),
+    "several seeds": ([*PAIR, "--seed", "1,2"], "--seed takes one value, not 1 and 2; write --seeds 2, which"),
+    "a list with commas": ([*PAIR, "--class_order", "0,1"], "write --class_order 0 1"),
     "unknown policy": ([*REHEARSAL, "--buffer_policy", "rong"], "--buffer_policy rong is unknown; did you mean ring"),
     "option of another policy": (
         [*REHEARSAL, "--quota", "3"],

@@ -212,3 +212,15 @@ def test_samples_that_a_method_changes_in_place_are_not_stored():
 
     with pytest.raises(BufferInputError, match="has changed the incoming samples in place before they were stored"):
         rehearse("class_incremental", method=Spoiling(buffer_size=20))
+
+
+@pytest.mark.parametrize("name", ["x", "y", "task_id"])
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_further_leaves_have_names_of_their_own(name, asynchronous):
+    @dataclass
+    class Own(Rehearsal):
+        def further_leaves(self, step):
+            return {name: step.on_host.y}
+
+    with pytest.raises(BufferInputError, match=f"further_leaves may not name a tensor '{name}'"):
+        small_setting("class_incremental").apply(Own(buffer_size=8, asynchronous=asynchronous), accelerator="cpu")
