@@ -124,14 +124,17 @@ TABLE: Mapping[str, Mapping[str, Word]] = {
         "early_stopping_patience": Word(
             "--patience", "{} is the number of passes without a better score of --validation"
         ),
-        "e_lambda": Word("--ewc_lambda", "the penalty is divided by its mean, so that {} has another scale"),
+        "e_lambda": Word(
+            "--ewc_lambda X --importance_scale none",
+            "redwood scales importances by their mean; for the papers' scale, write {}",
+        ),
         "backbone": Word("--model"),
         "dataset_root base_path": Word("--data_dir", "data lies in {}, and runs lie in --run_dir"),
         "results_path": Word("--run_dir", "a run writes to {}"),
         "device": Word("--accelerator", "write {} cpu or gpu, and --devices 0 for the first GPU"),
         "non_verbose": Word("--quiet", "write {}"),
         "nowand": Word("--wandb", "runs log to Weights & Biases only with {} online; leave it out"),
-        "wandb_project": Word("--wandb online --project NAME", "write {}"),
+        "wandb_project": Word("--project", "write {} NAME beside --wandb online or offline"),
         "eval_future": Word("--eval_tasks all", "all tasks are tested unless --eval_tasks says less; leave it out"),
         "savecheck": Word("--keep_checkpoints all", "the last checkpoint is kept; for all of them, write {}"),
         "loadcheck": Word("resume DIR", "a stopped run goes on with {}"),

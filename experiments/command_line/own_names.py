@@ -4,6 +4,7 @@ A word is replaced if it means exactly the same, and if nothing of redwood, a pa
 name in another spelling: capitals, hyphens and underscores do not count.
 """
 
+import re
 import shlex
 from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise, takewhile
@@ -20,6 +21,7 @@ from redwood.settings.data.table import DATASETS, ENTRY_POINTS
 from redwood.settings.table import setting_names
 
 _KINDS = {"--setting": "setting", "--method": "method", "--dataset": "data set"}
+_SPLIT = re.compile("^(split|seq)")  # a benchmark of classes in tasks, behind which the data set is named
 _FILES = {"config", "preset", "suite"}  # options whose files may choose setting and method
 
 
@@ -57,7 +59,14 @@ def refuse_missing(setting: str | None, method: str | None, arguments: Sequence[
         method: The value of `--method`, likewise.
         arguments: The command line.
     """
-    model = "" if method else given_texts(arguments).get("model", "")
+    texts = given_texts(arguments)
+    scenario = "" if setting else own_name("setting", texts.get("scenario", ""), setting_names())
+    if scenario in setting_names():
+        setting, arguments = scenario, _without("scenario", arguments)
+        if method:
+            written = words_of_run(arguments, setting, method)
+            raise UsageError(f"--scenario {texts['scenario']}: in redwood it is the setting; write {written}.")
+    model = "" if method else texts.get("model", "")
     own = own_name("method", model, method_names())
     if own in method_names():
         written = words_of_run(_without("model", arguments), setting or "", own)
@@ -128,6 +137,8 @@ def own_name(kind: str, name: str, known: Collection[str]) -> str:
     """
     spelled = {plain(other): other for other in known}
     ours = name if name in known else same(kind, name) or spelled.get(plain(name))
+    if ours is None and kind == "data set" and answer(kind, name) is None:
+        ours = spelled.get(_SPLIT.sub("", plain(name)))
     if ours is None and "+" in name:
         return "+".join(own_name(kind, part, known) for part in name.split("+"))
     return ours or name

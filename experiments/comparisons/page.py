@@ -45,9 +45,7 @@ def source_of_comparison(folder: Path) -> Source:
 
 def _planned(plan: ComparisonPlan, pair: Pair) -> int:
     """The number of runs of a pair; the user's code is not run to know whether it has an order of classes."""
-    ordered = plan.n_orders is not None and (
-        ":" in pair.setting + pair.method or has_class_order(pair, plan.arguments)
-    )
+    ordered = plan.n_orders is not None and (":" in pair.setting + pair.method or has_class_order(pair, plan.arguments))
     return plan.n_seeds * (plan.n_orders or 1) if ordered else plan.n_seeds
 
 

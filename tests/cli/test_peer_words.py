@@ -44,6 +44,8 @@ ACCEPTED = [
     (f"{FINETUNE} --dataset split_cifar10", f"{FINETUNE} --dataset cifar10"),
     (f"{FINETUNE} --dataset seq-cifar10", f"{FINETUNE} --dataset cifar10"),
     (f"{FINETUNE} --dataset split_fmnist", f"{FINETUNE} --dataset fashion_mnist"),
+    (f"{FINETUNE} --dataset split_digits", f"{FINETUNE} --dataset digits"),
+    (f"{FINETUNE} --dataset seq-SVHN", f"{FINETUNE} --dataset svhn"),
     (f"{FINETUNE} --epochs 3", f"{FINETUNE} --passes 3"),
     (f"{FINETUNE} --n_epochs=3", f"{FINETUNE} --passes 3"),
     (f"{FINETUNE} --train_epochs 3", f"{FINETUNE} --passes 3"),
@@ -103,6 +105,16 @@ ANSWERED = [
     (f"{FINETUNE} --nowand 1", "only with --wandb online"),
     (f"{FINETUNE} --scenario class_incremental", "the protocol is --setting"),
     ("--scenario nc --strategy naive", "the protocol is --setting"),
+    (
+        "--scenario class-il --model er --dataset split_digits",
+        "write --setting class_incremental --method rehearsal --dataset digits.",
+    ),
+    (
+        "--scenario task-il --method er --lr 0.1",
+        "in redwood it is the setting; write --setting task_incremental --method rehearsal --lr 0.1.",
+    ),
+    (f"{CLASSES} --method ewc --e_lambda 10", "write --ewc_lambda X --importance_scale none."),
+    (f"{FINETUNE} --wandb offline --wandb_project cl", "write --project NAME beside --wandb online or offline."),
     ("--benchmark split_mnist --strategy naive", "write --setting S --dataset D."),
     ("--model er --dataset seq-cifar10", "write --setting class_incremental --method rehearsal --dataset cifar10."),
     (
