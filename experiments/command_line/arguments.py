@@ -76,8 +76,8 @@ def refuse_several(option: str, values: Sequence[str]) -> NoReturn:
     if option == "--seed":
         raise UsageError(f"{told}; write --seeds {len(values)}, which count from --seed on.")
     raise UsageError(
-        f"{told}; run once with each value, and join the folders by report DIR DIR, or search for a method's best value "
-        f"by sweep {option.lstrip('-')}={','.join(values)}."
+        f"{told}; run once with each value, and join the folders by report DIR DIR, or find a method's best value by "
+        f"sweep {option.lstrip('-')}={','.join(values)}."
     )
 
 

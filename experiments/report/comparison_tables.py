@@ -156,7 +156,7 @@ def _print_lines(rows: Sequence[PairResults], console: Console) -> None:
     further = [_LAST] * _has_independent(rows), [_COMPUTE] * _has_flops(rows) + [_TUNING] * _has_tuning(rows)
     columns = ("", measure.name, *further[0], *_COLUMNS, *further[1], "time", "runs" if _has_orders(rows) else "seeds")
     widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
-    status = ["ok" if row.failure is None else f"failed: {' '.join(row.failure.split())}" for row in rows]
+    status = list(map(_status, rows))
     left = console.width - sum(widths[1:]) - len(widths)  # for the method and the status
     widths[0] = max(min(widths[0], left - len("failed")), _LEAST)
     room = max(left - widths[0], len("failed"))
@@ -180,7 +180,15 @@ def _print_lines(rows: Sequence[PairResults], console: Console) -> None:
         for note in bound_notes(row for row, belongs_to in zip(rows, groups, strict=True) if belongs_to == group):
             console.print(Text(note), soft_wrap=True)
         console.print()
-    print_untested((run for row in rows for run in row.results), console)
+    _print_below(rows, status, cut, console)
+
+
+def _print_below(rows: Sequence[PairResults], status: Sequence[str], cut: Sequence[str], console: Console) -> None:
+    """Explain the deviations, say which runs were not tested, and repeat each status that was cut."""
+    runs = [run for row in rows for run in row.results]
+    if any(len(row.results) > 1 for row in rows):
+        console.print(Text(f"± standard deviation over {repeats_of(runs)}"), soft_wrap=True)
+    print_untested(runs, console)
     for row, whole, part in zip(rows, status, cut, strict=True):
         if part != whole:
             console.print(Text(f"{row.label} {whole}"), soft_wrap=True)
@@ -247,6 +255,12 @@ def _comparison_cells(
         spent = None if row.tuning is None else scaled(row.tuning["flops"], "", significant=2).replace(" ", "")
         cells.append(spent or NOT_DEFINED)
     return [*cells, _clock(seconds), str(len(row.results))]
+
+
+def _status(row: PairResults) -> str:
+    if row.failure is not None:
+        return f"failed: {' '.join(row.failure.split())}"
+    return "ok" if row.results else "not run yet"
 
 
 def _cut(text: str, width: int) -> str:

@@ -4,9 +4,11 @@
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from io import StringIO
 from typing import Any
 
 from matplotlib.figure import Figure
+from rich.console import Console
 
 from redwood.core.errors import InvalidOptionError, RedwoodError, UnknownNameError
 from redwood.core.extras import load_extra
@@ -15,7 +17,7 @@ from redwood.engine.figures.drawing import kept_figures, looks_of_pairs
 from redwood.engine.figures.plots import accuracy_curve
 from redwood.engine.names import task_in_words
 from redwood.engine.pair_results import PairResults, by_measure, marked_bounds, run_key, with_short_names
-from redwood.experiments.report.comparison_tables import COSTS
+from redwood.experiments.report.comparison_tables import COSTS, print_comparison
 from redwood.experiments.report.content import drawn_comparison, drawn_run, result_tables
 from redwood.experiments.report.page import filled
 from redwood.experiments.report.tables import tables_of
@@ -29,6 +31,15 @@ def html_of(shown: Results | Sequence[PairResults]) -> str:
     pairs = marked_bounds(with_short_names(shown))
     title = pairs[0].label if len(pairs) == 1 else f"{len(pairs)} pairs of a setting and a method"
     return filled("inline.html", title=title, tables=result_tables(pairs), figures=drawn_comparison(pairs))
+
+
+def text_of(pairs: Sequence[PairResults]) -> str:
+    """The tables of pairs as the terminal has them, without colours."""
+    console = Console(file=StringIO(), color_system=None)
+    with console.capture() as captured:
+        for group in by_measure(marked_bounds(with_short_names(pairs))).values():
+            print_comparison(group, console)
+    return captured.get().rstrip()
 
 
 def figure_of(shown: Results | Sequence[PairResults], name: str = "") -> Figure:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from redwood.core.calls import resume_call
 from redwood.core.errors import RedwoodError
 from redwood.core.parts import flat
 from redwood.engine.fingerprint import differences
@@ -32,6 +33,7 @@ from redwood.settings.config import refuse_marked
 from redwood.settings.scores.results import Results
 
 RUNS = Path("runs")
+_GOES_ON = ("comparison.yaml", "sweep.yaml", "bench.json", "config.yaml")  # of folders that resume goes on with
 
 
 class InterruptedRun(KeyboardInterrupt):
@@ -107,7 +109,9 @@ def _fields_of(run: Run) -> dict[str, object]:
 def refuse_used(folder: Path) -> None:
     """Raise `RedwoodError` if the folder of a comparison exists and is not empty, or is a file."""
     if folder.exists() and (not folder.is_dir() or any(path.name != LOCK_FILE for path in folder.iterdir())):
-        raise RedwoodError(f"--run_dir {folder} exists and is not an empty folder; choose another one.")
+        goes_on = any((folder / name).is_file() for name in _GOES_ON)
+        remedy = f"choose another one, or go on with it by {resume_call(folder)}" if goes_on else "choose another one"
+        raise RedwoodError(f"--run_dir {folder} exists and is not an empty folder; {remedy}.")
 
 
 def run_pair(pair: Pair, options: Options, console: Console) -> Results:

@@ -12,7 +12,7 @@ import torch
 from gymnasium.spaces import Box, Discrete, MultiBinary
 from torch import Tensor
 
-from redwood.core.calls import errors_in_keywords
+from redwood.core.calls import errors_in_keywords, in_python
 from redwood.core.errors import DataError, InvalidOptionError, NotApplicableError
 from redwood.core.imports import only
 from redwood.core.schema import Json
@@ -282,16 +282,16 @@ class TrainedModel:
 
     def _ids(self, task_id: Tensor | int | None, n: int) -> Tensor | None:
         given = self.takes_task_ids
-        name = self.config["setting"]
+        name, last = self.config["setting"], self.signature.first_task + self.signature.num_tasks - 1
         if given and task_id is None:
-            raise InvalidOptionError(f"The model was trained under {name}, which tells the task; give task_id.")
+            option = "task_id" if in_python() else f"--task_id, from 0 to {last}"
+            raise InvalidOptionError(f"The model was trained under {name}, which tells the task; give {option}.")
         if not given and task_id is not None:
             raise InvalidOptionError(f"The model was trained under {name}, which tells no task; leave task_id out.")
         if task_id is None:
             return None
         ids = torch.as_tensor(task_id)
         ids = ids.expand(n) if ids.dim() == 0 else ids
-        last = self.signature.first_task + self.signature.num_tasks - 1
         whole = not ids.dtype.is_floating_point and not ids.dtype.is_complex
         if ids.shape != (n,) or not whole or bool(((ids < 0) | (ids > last)).any()):
             raise DataError(

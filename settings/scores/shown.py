@@ -17,6 +17,11 @@ class Shown:
         """The tables, and the pictures as SVG: what a notebook shows."""
         return str(_view("html_of")(self._shown()))
 
+    def __str__(self) -> str:
+        """The table of several runs, as the terminal has it; a single run in one line."""
+        shown = self._shown()
+        return repr(self) if shown is self else str(_view("text_of")(shown))
+
     def plot(self, name: str = "") -> Any:
         """Draw a picture of the results.
 

@@ -138,6 +138,14 @@ class TestTexts:
         assert repr(COMPARISON) == "<Comparison of 1 setting, 3 methods, 3 runs; 2 pairs failed>"
         assert repr(Comparison([PAIR, FAILED])).endswith("; 1 pair failed>")
 
+    def test_printed(self):
+        lines = str(COMPARISON).splitlines()
+        assert lines[0].strip() == "class_incremental" and any(
+            line.startswith("ewc ") and "±" in line for line in lines
+        )
+        assert "± standard deviation over 2 seeds" in lines and "\x1b" not in str(COMPARISON)
+        assert str(RUN) == repr(RUN)
+
     def test_of_a_subclass_too(self):
         @dataclass(kw_only=True)
         class Own(Results):

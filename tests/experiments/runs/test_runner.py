@@ -57,8 +57,11 @@ class TestFolders:
         refuse_used(tmp_path / "new")
         (tmp_path / "file").write_text("")
         for path in (tmp_path, tmp_path / "file"):
-            with pytest.raises(RedwoodError, match="exists and is not an empty folder"):
+            with pytest.raises(RedwoodError, match=r"exists and is not an empty folder; choose another one\."):
                 refuse_used(path)
+        (tmp_path / "comparison.yaml").write_text("")
+        with pytest.raises(RedwoodError, match=r"choose another one, or go on with it by redwood.resume\("):
+            refuse_used(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -304,7 +304,7 @@ class TestOtherAnswers:
         rows = predicted(tmp_path / "run", saved(tmp_path / "ids.npz", x=SAMPLES, t=ids), tmp_path / "out.csv")
         assert [int(row["class"]) for row in rows] == learner.predict(SAMPLES, ids).argmax(1).tolist()
         assert main(["predict", str(tmp_path / "run"), "--dataset", str(path)]) == 2
-        assert "give task_id" in capsys.readouterr().err
+        assert "give --task_id, from 0 to 2." in capsys.readouterr().err
 
     def test_outputs_that_tasks_share_have_no_accuracy_without_names(self, tmp_path, capsys):
         train(tmp_path / "run", Finetune(), "domain_incremental")
