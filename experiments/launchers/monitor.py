@@ -53,6 +53,13 @@ class Monitor:
         return f"{job.label} failed: {' '.join(failure.reason.split())}{log}"
 
 
+def _score_of(job: Job, results: Results) -> str:
+    """The summary of a run; of a trial that ended early, also the phase."""
+    done = len(results.tuning_curve)
+    early = job.trial is not None and done < job.trial.phases
+    return summary_of(results) + f"; ended early after phase {done}" * early
+
+
 class HeadingMonitor(Monitor):
     """A heading over what each run prints, for runs in this process."""
 
@@ -64,7 +71,10 @@ class HeadingMonitor(Monitor):
     @override
     def ended(self, job: Job, outcome: Results | Failure) -> None:
         super().ended(job, outcome)
-        if in_python() and isinstance(outcome, Failure) and not outcome.traceback:
+        if isinstance(outcome, Results):
+            if job.trial is not None:  # other runs print their own results
+                self._console.print(Text(_score_of(job, outcome)), soft_wrap=True)
+        elif in_python() and not outcome.traceback:
             self._console.print(Text(self.describe(job, outcome)), soft_wrap=True)
 
 
@@ -79,7 +89,9 @@ class LineMonitor(Monitor):
     @override
     def ended(self, job: Job, outcome: Results | Failure) -> None:
         super().ended(job, outcome)
-        text = self.describe(job, outcome) if isinstance(outcome, Failure) else f"{job.label}: {summary_of(outcome)}"
+        text = (
+            self.describe(job, outcome) if isinstance(outcome, Failure) else f"{job.label}: {_score_of(job, outcome)}"
+        )
         self._console.print(Text(f"[{self.done}/{self._total}] {text}"), soft_wrap=True)
 
 

@@ -3,9 +3,11 @@
 import argparse
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from redwood.core.errors import RedwoodError
-from redwood.core.parts import option_fields
+from redwood.core.parts import flat, option_fields
+from redwood.core.schema import Json
 from redwood.experiments.command_line.arguments import UsageError, option_names, refuse_unknown
 from redwood.experiments.command_line.options import make_parser, owners_under, parse_options, parser_and_roots
 from redwood.experiments.command_line.pairs import Pair
@@ -19,6 +21,7 @@ from redwood.experiments.sweeps.space import (
     parse_parameter,
     size_of,
 )
+from redwood.settings.config import describe_run
 
 # Options of settings that leave the task as it is; scores under others cannot be compared.
 _COMPARABLE = ("batch_size", "passes")
@@ -49,6 +52,42 @@ def make_space(pair: Pair, arguments: Sequence[str], written: Mapping[str, Writt
     for name in space:
         _refuse_values(pair, arguments, space, name)
     return space
+
+
+def defaults_of(pair: Pair, arguments: Sequence[str], space: Space) -> dict[str, Value] | None:
+    """The values that the swept options have without a sweep; None if the space does not hold them.
+
+    An option of a part that is not chosen by default has no effect there, so its first value stands for it.
+
+    Args:
+        pair: The pair.
+        arguments: The options that all trials share.
+        space: The search space.
+    """
+    usual, actions = _described(pair, arguments), make_parser(pair, arguments)._option_string_actions
+    found: dict[str, Value] = {}
+    for name, parameter in space.items():
+        value: Any = parameter.ends[0]
+        if isinstance(parameter, Choices):
+            alike = (one for one in parameter.values if _described(pair, [*arguments, f"--{name}={one}"]) == usual)
+            value = next(alike, None)
+        elif f"--{name}" in actions:
+            value = usual[actions[f"--{name}"].dest]
+            fits = value is not None and parameter.low <= value <= parameter.high
+            value = (int if parameter.whole else float)(value) if fits else None
+        if value is None:
+            return None
+        found[name] = value
+    return found
+
+
+def _described(pair: Pair, arguments: Sequence[str]) -> Json:
+    """All options of a run; none if the pair refuses some."""
+    try:
+        options = parse_options(pair, arguments)
+    except RedwoodError:
+        return {}
+    return flat(describe_run(options.setting, options.method, options.run))
 
 
 def used(pair: Pair, arguments: Sequence[str], parameters: Mapping[str, Value]) -> dict[str, Value]:

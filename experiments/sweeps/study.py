@@ -82,7 +82,16 @@ class Study:
     optimization", NeurIPS 2011); for several objectives, that of Ozaki et al. (GECCO 2020).
     """
 
-    def __init__(self, folder: Path, space: Space, *, directions: Sequence[str], seed: int, in_round: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        space: Space,
+        *,
+        directions: Sequence[str],
+        seed: int,
+        in_round: int,
+        first: Mapping[str, Value] | None = None,
+    ) -> None:
         """Open the journal of a sweep, or begin it.
 
         Args:
@@ -91,6 +100,7 @@ class Study:
             directions: `maximize` or `minimize` for each objective.
             seed: Seed of all choices.
             in_round: Trials of a round.
+            first: The configuration of trial 0 (default: it is chosen as the others are).
 
         Raises:
             RedwoodError: If Optuna is not installed, or the journal is damaged.
@@ -99,6 +109,7 @@ class Study:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         journals = load_extra("optuna.storages.journal", "sweep", "sweep")
         self._path, self._space, self._seed, self._in_round = folder / JOURNAL, space, seed, in_round
+        self._first = first
         self._directions = list(directions)
         self._distributions = {name: self._distribution(parameter) for name, parameter in space.items()}
         with self._reading():
@@ -177,6 +188,8 @@ class Study:
 
     def _choose(self, number: int, trials: "list[FrozenTrial]") -> dict[str, Value]:
         """The configuration of trial `number`; one that was tried before only if the space is real."""
+        if number == 0 and self._first is not None:
+            return dict(self._first)
         before = [_key(trial.params) for trial in trials]
         for attempt in range(_ATTEMPTS):
             chosen = self._suggest(number, attempt, trials)

@@ -47,6 +47,11 @@ class Summary:
         return next(iter(self.ranked), None)
 
     @property
+    def alike(self) -> list[Tried]:
+        """The other complete trials with the score of the best one."""
+        return [tried for tried in self.ranked[1:] if tried.ending.values[0] == self.ranked[0].ending.values[0]]
+
+    @property
     def front(self) -> list[Tried]:
         """Of two objectives, the complete trials that no other one beats in one without losing in the other one."""
         if len(self.plan.objectives) == 1:
@@ -162,8 +167,14 @@ def _entry(tried: Tried) -> Json:
     }
 
 
-def announce(plan: SweepPlan, console: Console) -> None:
-    """Say how the options are chosen, before the first trial."""
+def announce(plan: SweepPlan, console: Console, *, has_defaults: bool) -> None:
+    """Say how the options are chosen, before the first trial.
+
+    Args:
+        plan: The sweep.
+        console: Where to print.
+        has_defaults: Whether the first trial has the defaults; else these are outside of the space.
+    """
     tuning = "all tasks" if plan.protocol == "all_tasks" else f"the first {plan.phases} tasks, then kept"
     by = f"average {plan.score.name} {where_scored(plan)}" + (" and by FLOPs" if FLOPS in plan.objectives else "")
     lines = [
@@ -171,6 +182,9 @@ def announce(plan: SweepPlan, console: Console) -> None:
         f"{plan.in_round} chosen at a time",
         f"options are chosen on {tuning}, by the {by}; no trial is tested",
     ]
+    lines.append(
+        "trial 0 has the defaults" if has_defaults else "no trial has the defaults: they are not in this space"
+    )
     if plan.score is RETURN:
         lines.append("no episodes are held out in environments: the return in training counts, exploration included")
     if plan.validation is not None:

@@ -35,7 +35,7 @@ from redwood.experiments.runs.runner import (
     refuse_other_results,
     refuse_used,
 )
-from redwood.experiments.sweeps.checks import count_trials, make_space, used
+from redwood.experiments.sweeps.checks import count_trials, defaults_of, make_space, used
 from redwood.experiments.sweeps.page import source_of_sweep
 from redwood.experiments.sweeps.plan import (
     ALL_TASKS,
@@ -120,8 +120,9 @@ def start_sweep(
     with locked(plan.folder):
         refuse_used(plan.folder)  # again: another process may have used it since the first check
         plan.save()
-        announce(plan, console)
-        return _Sweep(plan, options, console, how, table).carry_out()
+        sweep = _Sweep(plan, options, console, how, table)
+        announce(plan, console, has_defaults=sweep.defaults is not None)
+        return sweep.carry_out()
 
 
 def resume_sweep(
@@ -204,12 +205,14 @@ class _Sweep:
     ) -> None:
         self._plan, self._options, self._console, self._how, self._table = plan, options, console, how, table
         self._space = make_space(plan.pair, plan.arguments, plan.space)
+        self.defaults = defaults_of(plan.pair, plan.arguments, self._space)
         self._study = Study(
             plan.folder,
             self._space,
             directions=plan.directions,
             seed=options.setting.seed,
             in_round=plan.in_round,
+            first=self.defaults,
         )
         self._started: dict[Job, float] = {}
         self._running: set[Job] = set()
@@ -243,7 +246,9 @@ class _Sweep:
 
     def _run_best(self, best: Tried, summary: Summary) -> bool:
         plan, folder = self._plan, self._plan.folder / BEST
-        told = f"trial {best.number} is the best: {show_values(best.parameters)}; it is run afresh, with tests"
+        alike = ", ".join(str(tried.number) for tried in summary.alike)
+        tie = f" (a tie with {alike}: the fewest FLOPs, then the first, count)" if alike else ""
+        told = f"trial {best.number} is the best{tie}: {show_values(best.parameters)}; it is run afresh, with tests"
         self._console.print(Text(told, style="bold"), soft_wrap=True)
         if not is_comparison(folder):
             arguments = [*plan.arguments, *as_arguments(used(plan.pair, plan.arguments, best.parameters))]

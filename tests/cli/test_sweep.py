@@ -79,6 +79,7 @@ class TestSweep:
         trials = summary(folder)["trials"]
         assert [trial["number"] for trial in trials] == list(range(12))
         assert {trial["state"] for trial in trials} == {"complete", "pruned"}
+        assert trials[0]["parameters"] == {"strength": 1.0, "kind": "bad"}, "the defaults"
         for trial in trials:
             results = Results.load(folder / "trials" / f"{trial['number']:03d}" / "results.json")
             assert not results.tested and results.tuning_curve == trial["curve"]

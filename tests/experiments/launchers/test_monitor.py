@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from redwood.core.calls import from_command_line
+from redwood.engine.tuning import Trial
 from redwood.experiments.command_line.pairs import Pair
 from redwood.experiments.launchers.jobs import Failure, Job
 from redwood.experiments.launchers.monitor import make_monitor
@@ -29,6 +30,17 @@ def said(here=False, quiet=False, terminal=False):
             monitor.ended(job, end)
     assert (monitor.done, monitor.failed) == (3, 1)
     return console.file.getvalue()
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_a_trial_that_ended_early(here):
+    job = replace(JOBS[0], trial=Trial(3), name="trial 7")
+    console = Console(file=io.StringIO(), width=70, color_system=None)
+    with make_monitor(console, 3, 1, here, quiet=False) as monitor:
+        monitor.ended(job, replace(DONE, validation_matrix=[[0.5], [0.5, 0.5]]))
+        monitor.ended(job, replace(DONE, validation_matrix=[[0.5], [0.5, 0.5], [0.5] * 3]))
+    early, whole = console.file.getvalue().splitlines()
+    assert early.endswith("1.2 s; ended early after phase 2") and whole.endswith("1.2 s")
 
 
 def test_a_bar_in_a_notebook(monkeypatch):

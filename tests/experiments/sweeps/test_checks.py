@@ -4,7 +4,7 @@ import pytest
 
 from redwood.core.errors import RedwoodError
 from redwood.experiments.command_line.pairs import Pair
-from redwood.experiments.sweeps.checks import count_trials, make_space
+from redwood.experiments.sweeps.checks import count_trials, defaults_of, make_space
 from redwood.experiments.sweeps.space import Choices, Range
 
 PAIR = Pair("class_incremental", "rehearsal")
@@ -44,6 +44,20 @@ def test_a_value_may_need_another_swept_option():
 def test_errors(name, values, arguments, sentence):
     with pytest.raises(RedwoodError, match=sentence):
         make_space(PAIR, arguments, {name: values})
+
+
+@pytest.mark.parametrize(
+    ("written", "defaults"),
+    [
+        ({"lr": "log:1e-3..1", "buffer_size": "100..900"}, {"lr": 0.05, "buffer_size": 200}),
+        ({"lr": "0.01,0.050", "buffer_policy": "ring,reservoir"}, {"lr": "0.050", "buffer_policy": "reservoir"}),
+        ({"optimizer": "adam,sgd", "eps": "0.5..0.9"}, {"optimizer": "sgd", "eps": 0.5}),
+        ({"lr": "0.01,0.1"}, None),
+        ({"lr": "1..2"}, None),
+    ],
+)
+def test_the_defaults_in_a_space(written, defaults):
+    assert defaults_of(PAIR, [], make_space(PAIR, [], written)) == defaults
 
 
 def test_number_of_trials():

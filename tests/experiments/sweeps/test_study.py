@@ -13,8 +13,8 @@ SPACE = {"lr": Range(1e-4, 1.0, log=True), "kind": Choices(("a", "b"))}
 TOTAL = 22
 
 
-def study(folder, space=SPACE, directions=("maximize",), seed=3, in_round=4):
-    return Study(folder, space, directions=directions, seed=seed, in_round=in_round)
+def study(folder, space=SPACE, directions=("maximize",), seed=3, in_round=4, first=None):
+    return Study(folder, space, directions=directions, seed=seed, in_round=in_round, first=first)
 
 
 def ending(tried):
@@ -51,6 +51,12 @@ class TestChoice:
 
     def test_the_order_in_which_trials_end_changes_nothing(self, trials, tmp_path):
         assert carry_out(tmp_path, order=lambda numbers: sorted(numbers, reverse=True)) == trials
+
+    def test_the_first_may_be_given(self, tmp_path):
+        first = {"lr": 0.5, "kind": "a"}
+        assert [tried.parameters == first for tried in carry_out(tmp_path, first=first, total=6)] == [True] + [
+            False
+        ] * 5
 
     def test_the_seed_decides(self, trials, tmp_path):
         others = carry_out(tmp_path, seed=4, total=4)
