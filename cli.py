@@ -9,7 +9,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from redwood.core.calls import from_command_line, resume_call
+from redwood.core.calls import from_command_line, resume_call, shorten_warnings
 from redwood.core.errors import RedwoodError, lack_of_room, told_of_exit
 from redwood.core.imports import only
 from redwood.core.late_torchmetrics import defer_torchmetrics
@@ -30,9 +30,9 @@ def main(argv: list[str] | None = None) -> int:
     _replace_closed_streams()
     defer_torchmetrics()
     usual = warnings.formatwarning
-    warnings.formatwarning = lambda message, *where, **more: printable(f"warning: {message}\n")
     try:
         with from_command_line(invocation()):
+            shorten_warnings()
             return _listening(sys.argv[1:] if argv is None else argv)
     finally:
         warnings.formatwarning = usual

@@ -3,12 +3,14 @@
 import json
 import os
 import shlex
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from redwood.core.errors import RedwoodError
 from redwood.core.keywords import as_keywords
+from redwood.core.printable import printable
 
 # The words that start the command line, such as `python cli.py`; without it, the user works in Python. Child processes
 # inherit it.
@@ -36,6 +38,12 @@ def command_line_words() -> str | None:
 def in_python() -> bool:
     """True if the user works in Python, not on the command line."""
     return command_line_words() is None
+
+
+def shorten_warnings() -> None:
+    """On the command line, write warnings in one line each, without their places in the code."""
+    if not in_python():
+        warnings.formatwarning = lambda message, *where, **more: printable(f"warning: {message}\n")
 
 
 def resume_call(folder: str | Path) -> str:

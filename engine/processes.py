@@ -18,6 +18,7 @@ from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from typing import Generic, Self, TypeAlias, TypeVar
 
+from redwood.core.calls import shorten_warnings
 from redwood.core.child_processes import end_with_parent, interrupts_blocked
 from redwood.core.errors import ElsewhereError, RedwoodError
 from redwood.core.fork_server import accept_signals
@@ -241,6 +242,7 @@ def _serve(rank: int, pipe: Connection, job: bytes) -> None:
     """The main function of a worker: run the job, and answer."""
     end_with_parent()
     defer_torchmetrics()
+    shorten_warnings()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, too, which tells the workers
     accept_signals()
     answer: Answer

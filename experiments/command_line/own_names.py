@@ -38,7 +38,13 @@ def with_own_names(arguments: Sequence[str]) -> list[str]:
     known: dict[str, Collection[str]] = {"setting": setting_names(), "method": method_names()}
     if not path_of(texts.get("dataset", ""), Path(texts.get("data_dir", "data")).expanduser()).exists():
         known["data set"] = known_names("data set", DATASETS, ENTRY_POINTS)
-    return [_own_value(before, argument, known) for before, argument in pairwise(["", *own])]
+    found = [_own_value(before, argument, known) for before, argument in pairwise(["", *own])]
+    for before, theirs, ours in zip(["", *own], own, found, strict=False):
+        if ours != theirs:
+            option, equals, text = theirs.partition("=")
+            option, text = (option, text) if equals else (before, theirs)
+            _tell(f"{option} {text} is {option} {ours.rpartition('=')[2]} in redwood", arguments)
+    return found
 
 
 def with_own_options(arguments: Sequence[str], known: Collection[str]) -> list[str]:
@@ -48,7 +54,17 @@ def with_own_options(arguments: Sequence[str], known: Collection[str]) -> list[s
         arguments: The command line.
         known: The options that there are, such as `--lr`.
     """
-    return [_own_option(argument, known) for argument in arguments]
+    own = [_own_option(argument, known) for argument in arguments]
+    for theirs, ours in zip(arguments, own, strict=True):
+        if ours != theirs:
+            _tell(f"{theirs.partition('=')[0]} is {ours.partition('=')[0]} in redwood", arguments)
+    return own
+
+
+def _tell(text: str, arguments: Sequence[str]) -> None:
+    """Print a line, unless the arguments ask for none."""
+    if "quiet" not in option_names(arguments):
+        tell(text)
 
 
 def refuse_missing(setting: str | None, method: str | None, arguments: Sequence[str]) -> NoReturn:
@@ -149,7 +165,6 @@ def _own_option(argument: str, known: Collection[str]) -> str:
     ours = same("option", name[2:]) if name.startswith("--") and name not in known else None
     if ours is None or f"--{ours}" not in known:
         return argument
-    tell(f"{name} is --{ours} in redwood")
     return f"--{ours}{equals}{value}"
 
 
@@ -162,6 +177,4 @@ def _own_value(before: str, argument: str, known: Mapping[str, Collection[str]])
     if kind not in known:
         return argument
     own = ",".join(own_name(kind, name, known[kind]) for name in text.split(","))
-    if own != text:
-        tell(f"{option} {text} is {option} {own} in redwood")
     return f"{option}={own}" if equals else own

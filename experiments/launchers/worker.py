@@ -8,6 +8,7 @@ from io import TextIOWrapper
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from redwood.core.calls import shorten_warnings
 from redwood.core.child_processes import end_with_parent
 from redwood.core.fork_server import accept_signals
 from redwood.engine.signals import Stopped, stop_signals
@@ -32,6 +33,7 @@ def serve(pipe: Connection, environment: Mapping[str, str]) -> None:
     end_with_parent(group=True)
     os.environ.clear()
     os.environ.update(environment)
+    shorten_warnings()
     faulthandler.enable()
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # a crash does not lose the lines before it

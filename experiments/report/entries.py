@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from redwood.core.parts import all_options
 from redwood.core.schema import Json
-from redwood.engine.names import short_names
+from redwood.engine.names import short_name, short_names
 from redwood.engine.pair_results import PairResults, RunKey, run_key
 from redwood.engine.run import Run
 from redwood.experiments.report.source import FinishedRun, Source
@@ -81,17 +81,15 @@ def entries_of(sources: Sequence[Source]) -> tuple[list[Entry], list[str]]:
     joined, notes, twice = [], [], []
     for group in groups.values():
         once = _counted_once(group)
+        pair = f"{short_name(group[0].setting)} / {short_name(group[0].method)}"
         if once is not None:
             joined.append((once, ""))
-            twice += [f"{group[0].setting} / {group[0].method}"] * (once != group)
+            twice += [pair] * (once != group)
             continue
         folders = [str(sources[part.source].folder) for part in group]
         names = _folder_names(folders)
         joined += [([part], names[folder]) for part, folder in zip(group, folders, strict=True)]
-        notes.append(
-            f"{group[0].setting} / {group[0].method}: {' and '.join(folders)} hold other results of the same seed; "
-            "they are kept apart."
-        )
+        notes.append(f"{pair}: {' and '.join(folders)} hold other results of the same seed; they are kept apart.")
     if twice:
         notes.append(f"Runs with equal options and results count once: {', '.join(twice)}.")
     return _labelled(joined), notes

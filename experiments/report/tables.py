@@ -6,7 +6,7 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.text import Text
 
-from redwood.engine.names import task_in_words, task_label
+from redwood.engine.names import short_name, task_in_words, task_label
 from redwood.engine.terminal import NOT_DEFINED, new_table, scaled
 from redwood.settings.scores.cost import Cost
 from redwood.settings.scores.measure import ACCURACY, RETURN, Measure
@@ -90,7 +90,7 @@ def print_results(results: Results, console: Console, *, goes_on: bool = False) 
         console: Where to print; its width decides how many tasks are shown.
         goes_on: Whether the cost counts that of earlier sittings, too.
     """
-    names = (results.setting, results.method, results.dataset, f"seed {results.seed}")
+    names = (short_name(results.setting), short_name(results.method), results.dataset, f"seed {results.seed}")
     console.print(Text(" · ".join(name for name in names if name), style="bold"))
     if results.tested:
         _print_matrix(results, console)

@@ -64,14 +64,16 @@ def plain_options(saved: SavedRun, given: Mapping[str, str] | None = None) -> Js
 
 
 def refuse_missing(saved: SavedRun, given: Mapping[str, object]) -> None:
-    """Raise `InvalidOptionError` if the method had an option from Python that is not among those given now."""
-    for name in sorted(all_options(saved.pair.load()[1])):
-        value = saved.options.get(name)
-        if is_marked(value) and name not in given:
-            raise InvalidOptionError(
-                f"The run in {saved.folder} got its {name} from Python ({value}), which no file can hold; give it "
-                f"again, as in redwood.load(folder, {name}=...)."
-            )
+    """Raise `InvalidOptionError` if the method had options from Python that are not among those given now."""
+    names = sorted(all_options(saved.pair.load()[1]) - given.keys())
+    missing = [name for name in names if is_marked(saved.options.get(name))]
+    if missing:
+        told = " and ".join(f"{name} ({saved.options[name]})" for name in missing)
+        again = ", ".join(f"{name}=..." for name in missing)
+        raise InvalidOptionError(
+            f"The run in {saved.folder} got its {told} from Python, which no file can hold; give "
+            f"{'it' if len(missing) == 1 else 'them'} again, as in redwood.load(folder, {again})."
+        )
 
 
 def _data_of(saved: SavedRun, trusted: bool) -> EarlierData | None:

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from redwood.core.files import write_json
 from redwood.core.schema import Json
+from redwood.engine.names import short_name
 from redwood.engine.terminal import NOT_DEFINED, new_table, scaled
 from redwood.experiments.launchers.plan import FOUND
 from redwood.experiments.sweeps.plan import FLOPS, HELD_OUT, SCORE, SweepPlan
@@ -130,7 +131,7 @@ class Summary:
             on_logs=[name for name, parameter in space.items() if isinstance(parameter, Range) and parameter.log],
             choices={name: parameter.values for name, parameter in space.items() if isinstance(parameter, Choices)},
             lower_is_better=plan.lower_is_better,
-            title=f"average {plan.score.name} {where_scored(plan)}\n{plan.pair.setting} · {plan.pair.method}",
+            title=f"average {plan.score.name} {where_scored(plan)}\n{' · '.join(_names(plan))}",
         )
 
     def _print_trials(self, console: Console) -> None:
@@ -146,6 +147,11 @@ class Summary:
             table.add_row(*map(Text, [*cells, f"{tried.ending.seconds:.1f}"]))
         console.print(table)
         console.print()
+
+
+def _names(plan: SweepPlan) -> tuple[str, str]:
+    """The short names of the setting and the method."""
+    return short_name(plan.pair.setting), short_name(plan.pair.method)
 
 
 def where_scored(plan: SweepPlan) -> str:
@@ -178,7 +184,7 @@ def announce(plan: SweepPlan, console: Console, *, has_defaults: bool) -> None:
     tuning = "all tasks" if plan.protocol == "all_tasks" else f"the first {plan.phases} tasks, then kept"
     by = f"average {plan.score.name} {where_scored(plan)}" + (" and by FLOPs" if FLOPS in plan.objectives else "")
     lines = [
-        f"sweep of {plan.pair.setting} / {plan.pair.method}: {plan.n_trials} trials of {', '.join(plan.space)}, "
+        f"sweep of {' / '.join(_names(plan))}: {plan.n_trials} trials of {', '.join(plan.space)}, "
         f"{plan.in_round} chosen at a time",
         f"options are chosen on {tuning}, by the {by}; no trial is tested",
     ]

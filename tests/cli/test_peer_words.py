@@ -171,6 +171,11 @@ def test_accepted(theirs, ours, chosen, capsys):
     assert (first.setting, first.method) == (second.setting, second.method)
 
 
+def test_nothing_is_told_if_quiet(chosen, capsys):
+    assert main(f"{CLASSES} --method er --epochs 2 --dataset seq-mnist --quiet".split()) == 0
+    assert capsys.readouterr().out == "" and chosen[0].setting.passes == 2
+
+
 @pytest.mark.parametrize(("command", "says"), ANSWERED)
 def test_answered(command, says, chosen, capsys):
     assert main(shlex.split(command)) == 2

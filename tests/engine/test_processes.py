@@ -5,10 +5,12 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import pytest
 
+from redwood.core.calls import from_command_line
 from redwood.core.errors import NotTrainedError, RedwoodError
 from redwood.engine import processes
 from redwood.engine.processes import Crashed, Refused, StoppedBySignal, WorkerCrashedError, Workers
@@ -63,6 +65,16 @@ def impatient(monkeypatch):
 def test_the_first_one_answers():
     with Workers(2, square, 7) as workers:
         assert workers.result() == (0, 49)
+
+
+def warn(rank):
+    warnings.warn("Something looks wrong.", stacklevel=1)
+
+
+def test_on_the_command_line_their_warnings_have_no_place_in_the_code(capfd):
+    with from_command_line("python cli.py"), Workers(1, warn) as workers:
+        workers.result()
+    assert capfd.readouterr().err == "warning: Something looks wrong.\n"
 
 
 def test_our_errors_arrive_as_their_sentence():

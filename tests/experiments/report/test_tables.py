@@ -42,6 +42,17 @@ TWO_TASKS = [[0.972, 0.1], [0.5, 1.0]]
 
 
 class TestPrintResults:
+    def test_the_heading_has_the_names_of_classes_without_their_files(self):
+        results = Results(
+            setting="continual",
+            method="/a/long/path/mine.py:Mine+ewc",
+            dataset="d",
+            seed=0,
+            num_phases=1,
+            accuracy_matrix=[[0.5]],
+        )
+        assert printed(print_results, results).splitlines()[0] == "continual · Mine+ewc · d · seed 0"
+
     def test_osaka_shows_domains_and_steps_since_the_switch(self):
         fields = {"accuracy_matrix": [[0.5, None]], "config": {"task_list": [{"name": "digits"}, {"name": "others"}]}}
         since = {"accuracy": [[0.1, 0.2, 0.9], [0.4, None, None]], "steps": [[9, 8, 2], [3, 0, 0]]}

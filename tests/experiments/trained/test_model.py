@@ -137,3 +137,17 @@ def test_a_method_without_features(tmp_path):
     model = trained(tmp_path / "run", ClassIncrementalSetting, Random())
     with refused("random has no features", NotApplicableError):
         model.features(DATA.x_test)
+
+
+def test_all_objects_that_no_file_holds_are_asked_for_at_once(tmp_path):
+    class Network(torch.nn.Sequential):
+        def forward(self, x):
+            return super().forward(x.flatten(1).float())
+
+    network = Network(torch.nn.Linear(64, 8), torch.nn.ReLU(), torch.nn.Linear(8, 10))
+    given = {"augmentation": torch.nn.Identity(), "model": network}
+    setting = ClassIncrementalSetting(passes=1, nb_tasks=2, dataset=DATA)
+    setting.apply(Finetune(**given), run_dir=str(tmp_path), quiet=True, accelerator="cpu")
+    with pytest.raises(InvalidOptionError, match=r"redwood\.load\(folder, augmentation=\.\.\., model=\.\.\.\)\."):
+        redwood.load(tmp_path)
+    assert redwood.load(tmp_path, device="cpu", **given).results is not None
