@@ -11,7 +11,7 @@ import inspect
 import math
 from abc import ABCMeta
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from itertools import product
 from typing import Any, TypeAlias, TypeGuard, TypeVar, get_args
 from weakref import WeakKeyDictionary
@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 from redwood.core.checks import Options, check_types
 from redwood.core.described import described
 from redwood.core.errors import InvalidOptionError, PinnedOptionError, nearest
-from redwood.core.peer_words import plain
+from redwood.core.peer_words import plain, same
 from redwood.core.registry import known_names, look_up, names_code, reference_of
 
 # A field that holds a part: a user gives a name, a description or a part; the made object has a part of its kind.
@@ -29,7 +29,35 @@ _PLAIN = (bool, float, int, str)
 _P = TypeVar("_P", bound="type[Part]")
 
 
-class Sealing(ABCMeta):
+class Naming(ABCMeta):
+    """Tells an unknown option of a class together with the option that may be meant."""
+
+    def __call__(cls, *args: object, **options: object) -> Any:
+        """Make the object.
+
+        Raises:
+            TypeError: If the class has no such options.
+        """
+        try:
+            return super().__call__(*args, **options)
+        except TypeError as error:
+            known = [f.name for f in fields(cls) if f.init] if is_dataclass(cls) else []
+            unknown = next((name for name in options if name not in known), "")
+            if f"unexpected keyword argument {unknown!r}" not in str(error):
+                raise
+            ours = same("option", unknown)
+            meant = ours if ours in known else nearest(unknown, known)
+            hint = f"write {meant}" if meant else f"it has {', '.join(known)}"
+            raise TypeError(f"{cls.__name__} has no option {unknown}; {hint}.") from None
+
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        """The options, for `help` and for completion: both would take `__call__` above for the signature."""
+        found = inspect.signature(cls.__init__)  # type: ignore[misc]
+        return found.replace(parameters=list(found.parameters.values())[1:])
+
+
+class Sealing(Naming):
     """Seals an object after all `__post_init__` have filled in and checked its options."""
 
     def __call__(cls, *args: object, **options: object) -> Any:
@@ -37,12 +65,6 @@ class Sealing(ABCMeta):
         made = super().__call__(*args, **options)
         vars(made)["_is_sealed"] = True
         return made
-
-    @property
-    def __signature__(cls) -> inspect.Signature:
-        """The options, for `help` and for completion: both would take `__call__` above for the signature."""
-        found = inspect.signature(cls.__init__)  # type: ignore[misc]
-        return found.replace(parameters=list(found.parameters.values())[1:])
 
 
 class Sealed(metaclass=Sealing):

@@ -1,6 +1,6 @@
 """The base of methods: a method learns from the phases of a setting, and predicts."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -12,6 +12,7 @@ from redwood.core.checks import refuse_untyped_options
 from redwood.core.errors import NotApplicableError, RedwoodError
 from redwood.core.growth import grow
 from redwood.core.overrides import refuse_taken_options, warn_of_misnamed
+from redwood.core.parts import Naming
 from redwood.core.registry import reference_of
 from redwood.core.state import State, Stateful
 from redwood.core.workers import world_size
@@ -38,7 +39,7 @@ class Composition(Enum):
 
 
 @dataclass
-class Method(Stateful, ABC):
+class Method(Stateful, metaclass=Naming):
     """A learning algorithm; its dataclass fields are its hyper-parameters, and its command-line options.
 
     Set in a subclass:

@@ -63,7 +63,7 @@ def with_own_options(arguments: Sequence[str], known: Collection[str]) -> list[s
 
 def _tell(text: str, arguments: Sequence[str]) -> None:
     """Print a line, unless the arguments ask for none."""
-    if "quiet" not in option_names(arguments):
+    if given_texts(arguments).get("quiet", "false").lower() == "false":
         tell(text)
 
 

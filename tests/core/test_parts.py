@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import inspect
 import pickle
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -415,6 +416,21 @@ def test_a_package_adds_parts(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "sharpness" in all_options(Finetune)
 
 
-@pytest.mark.parametrize("cls", [ClassIncrementalSetting, Rotated])
+@pytest.mark.parametrize("cls", [ClassIncrementalSetting, Rehearsal, Rotated])
 def test_the_signature_lists_the_options_for_help_and_completion(cls):
     assert list(inspect.signature(cls).parameters) == [f.name for f in fields(cls)]
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: Rehearsal(mem_size=50), "Rehearsal has no option mem_size; write buffer_size."),
+        (lambda: Rehearsal(bufer_size=50), "Rehearsal has no option bufer_size; write buffer_size."),
+        (lambda: Finetune(mem_size=50), "Finetune has no option mem_size; it has "),
+        (lambda: ClassIncrementalSetting(epochs=5), "ClassIncrementalSetting has no option epochs; write passes."),
+        (lambda: Adam(beta=0.9), "Adam has no option beta; write betas."),
+    ],
+)
+def test_an_unknown_option_of_an_object_is_told_with_what_is_meant(make, sentence):
+    with pytest.raises(TypeError, match=re.escape(sentence)):
+        make()

@@ -97,8 +97,10 @@ class TestRun:
 
     def test_words_of_other_libraries(self, capsys):
         """Those that the command line accepts, too: see `own_names`."""
-        small = {name: value for name, value in SMALL.items() if name != "passes"}
-        results = redwood.run("class_incremental", "naive", n_epochs=1, **small)
+        small = {name: value for name, value in SMALL.items() if name not in ("passes", "quiet")}
+        results = redwood.run("class_incremental", "naive", n_epochs=1, **small, quiet=True)
+        assert "".join(capsys.readouterr()) == ""
+        redwood.run("class_incremental", "naive", n_epochs=1, **small, quiet=False)
         assert (results.method, results.options["passes"]) == ("finetune", 1)
         assert "--n_epochs is --passes in redwood" in "".join(capsys.readouterr())
 
