@@ -414,7 +414,7 @@ def refuse_unknown(
         if not _is_option(argument):
             last.append(argument)
             if room == 0 and not told:
-                if last[0] in actions and actions[last[0]].type in (int, float):
+                if _is_number(argument) and last[0] in actions and actions[last[0]].type in (int, float):
                     refuse_several(last[0], last[1:])
                 hint = "a command comes first" if argument in commands() else "see --help"
                 raise UsageError(f"The argument {argument!r} belongs to no option; {hint}.")
@@ -465,11 +465,15 @@ def nearest_option(name: str, known: Iterable[str]) -> str | None:
 
 
 def _is_option(argument: str) -> bool:
+    return argument.startswith("-") and not _is_number(argument)  # a negative number is a value
+
+
+def _is_number(text: str) -> bool:
     try:
-        float(argument)  # a negative number is a value
+        float(text)
     except ValueError:
-        return argument.startswith("-")
-    return False
+        return False
+    return True
 
 
 def _room(action: argparse.Action) -> float:
