@@ -220,7 +220,7 @@ class TestFailures:
         arguments = ["--setting", "class_incremental", "--method", "random,finetune", "--jobs", "1", "--run_dir", "all"]
         assert main([*arguments, "--dataset", "bad.npz", "--seeds", "3"]) == 2
         told = capsys.readouterr().err.splitlines()[-1]
-        assert told.startswith("error: The first 4 of 6 runs failed for one reason (Data set bad: labels must be")
+        assert told.startswith("error: The first 4 of 6 runs failed for one reason (Data set bad: labels must not be")
         assert told.endswith("mend it, and go on with python cli.py resume all.")
         assert len(list((tmp_path / "all").glob("*/failure.json"))) == 4
         (tmp_path / "bad.py").write_text(FAILING)
@@ -243,7 +243,7 @@ class TestFailures:
         files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
         failures = {f"class_incremental-{method}/failure.json" for method in ("random", "finetune")}
         assert files == {"comparison.yaml", "comparison.csv", "report.html"} | failures
-        assert all("labels must be" in row["failure"] for row in table(folder))
+        assert all("labels must not be" in row["failure"] for row in table(folder))
 
 
 def test_methods_of_one_name_from_two_files(tmp_path):
