@@ -33,7 +33,8 @@ def furnish(folder: Path) -> None:
     (tasks, pool) = (block.text for block in ALL if block.page == "docs/task_streams.md" and block.language == "yaml")
     (folder / "tasks.yaml").write_text(tasks)
     (folder / "pool.yaml").write_text(pool)
-    for file, mark in (("parts.py", "(OptimizerPart)"), ("policies.py", "(PolicyPart)")):
+    own_code = {"parts.py": "(OptimizerPart)", "policies.py": "(PolicyPart)", "my_net.py": "class Net(nn.Module)"}
+    for file, mark in own_code.items():
         (folder / file).write_text(next(block.text for block in ALL if mark in block.text))
     ModuleLibrary(folder / "DIR").add_module(
         {"weight": torch.ones(2, 2)}, role="stem", position=0, model="mlp", task="digits"
