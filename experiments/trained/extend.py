@@ -19,7 +19,6 @@ from redwood.experiments.runs.runner import run_pair
 from redwood.experiments.runs.saved_run import SavedRun, pair_of, read_run
 from redwood.settings.base import Setting
 from redwood.settings.config import is_marked
-from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.image_folder import only_task
 from redwood.settings.data.sources import path_of
 
@@ -42,7 +41,7 @@ def extended_options(
     arguments: Sequence[str],
     *,
     trusted: bool,
-    dataset: Dataset | tuple[Any, ...] | None = None,
+    dataset: Any = None,
     given: Mapping[str, object] | None = None,
     classes: FromPython = NOTHING,
 ) -> Options:

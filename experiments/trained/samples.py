@@ -1,25 +1,22 @@
 """New samples to predict: from a file, a folder of images, or a data set by name. Labels may be missing."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from redwood.core.errors import DataError
 from redwood.core.parts import flat
 from redwood.experiments.trained.model import TrainedModel
+from redwood.experiments.trained.table_rows import columns_of, read_rows
 from redwood.settings.data import files, tables
 from redwood.settings.data.arrays import Samples
 from redwood.settings.data.catalog import load_dataset
-from redwood.settings.data.columns import NO_COLUMNS, USUAL_TARGETS, Columns
+from redwood.settings.data.columns import NO_COLUMNS
 from redwood.settings.data.folders import SUFFIXES, ImageFiles, image_files
 from redwood.settings.data.table import DATASETS
-
-# Field of `Columns` -> the option of a run that names it.
-_COLUMNS = {"target": "target_column", "task": "task_column", "time": "time_column", "period": "period"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +63,7 @@ def read_samples(model: TrainedModel, dataset: str, data_dir: Path, split: str) 
         return _table(model, path)
     config = flat(model.config)
     size = int(config.get("image_size") or 0)
-    named = {own: _column(model, option) for own, option in _COLUMNS.items()}
-    columns = Columns(**named, features=_features(model))
+    columns = replace(columns_of(model.config, model.signature), slices="")
     data = load_dataset(
         dataset, data_dir, int(config["seed"]), size, columns if dataset.startswith("hf:") else NO_COLUMNS
     )
@@ -88,28 +84,9 @@ def _named(y: Tensor | None, names: Sequence[str]) -> Sequence[str] | Tensor | N
 
 def _table(model: TrainedModel, path: Path) -> NewSamples:
     """The rows of a table, whose features stand in the order of training; the target may be missing."""
-    named = _column(model, "target_column")
-    frame = tables.read_table(path, Columns(target=named)).rename(columns=str)
-    targets = [named] if named else USUAL_TARGETS
-    target = next((column for column in targets if column in frame), None)
-    labels = None
-    if target is not None:
-        column = frame[target]
-        numbers = column.dtype.kind == "f"
-        labels = torch.from_numpy(column.to_numpy(np.float32, copy=True)) if numbers else column.astype(str).tolist()
-    others = (target, *(_column(model, name) for name in ("task_column", "time_column", "slices")))
-    features = frame.drop(columns=[name for name in others if name in frame])
-    return NewSamples(tables.features_of(path.stem, features, _features(model))[0], (), labels)
-
-
-def _features(model: TrainedModel) -> tuple[str, ...]:
-    """Names of the features that the run was trained on; empty where they have none."""
-    return tuple(model.signature.view.get("feature_names", ()))
-
-
-def _column(model: TrainedModel, option: str) -> str:
-    """The column that an option of the run names; empty if none."""
-    return str(flat(model.config).get(option) or "")
+    columns = columns_of(model.config, model.signature)
+    x, labels, _ = read_rows(path.stem, tables.read_table(path, columns), columns)
+    return NewSamples(x, (), labels)
 
 
 def _images(model: TrainedModel, folder: Path) -> NewSamples:

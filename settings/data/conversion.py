@@ -65,6 +65,11 @@ def checked_source(given: object) -> str | Dataset | InMemory:
     )
 
 
+def is_table(given: object) -> bool:
+    """True of a pandas DataFrame, and of a pair of them."""
+    return all(_kind(part) == TABLE for part in (given if isinstance(given, tuple) else (given,)))
+
+
 def _is_array(given: object) -> bool:
     """True for an array, a tensor, a column or table of pandas, and a list."""
     has_values = hasattr(given, "__array__") and not isinstance(given, type | np.generic)

@@ -103,6 +103,7 @@ def from_frames(name: str, frames: Sequence["pandas.DataFrame"], columns: Column
             "the same columns."
         )
     table = load_extra("pandas", "data", "A table").concat(frames, ignore_index=True)
+    refuse_missing(name, table)
     rows = read_rows(name, table, target, columns, seed, n_test=len(frames[1]) if len(frames) > 1 else 0)
     others = {target, columns.task, columns.time, columns.slices} - {""}
     x, names = features_of(name, table.drop(columns=list(others)), columns.features)
@@ -137,9 +138,7 @@ def features_of(name: str, frame: "pandas.DataFrame", wanted: Sequence[str] = ()
     """
     if not len(frame.columns):
         raise DataError(f"Data set {name}: the table has no column beside the named ones; add features.")
-    lacking = frame.columns[frame.isna().any()]
-    if len(lacking):
-        refuse_missing(name, frame[lacking[0]])
+    refuse_missing(name, frame)
     if len(frame.columns) == 1 and _holds_arrays(frame.iloc[:, 0]):
         return _stacked(name, frame.iloc[:, 0]), ()
     texts = _texts(name, frame)

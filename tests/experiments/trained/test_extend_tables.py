@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import redwood
 from redwood.cli import main
 from redwood.settings.scores.results import Results
 from tests.methods.helpers import one_sentence
@@ -36,6 +37,14 @@ def test_later_months_come_behind_with_columns_in_any_order(run, tmp_path):
     results = Results.load(tmp_path / "new" / "results.json")
     assert results.task_names == ["2024-01", "2024-02", "2024-03"] and results.class_names == ["down", "up"]
     assert len(results.accuracy_matrix) == 3 and results.accuracy_matrix[-1][-1] > 0.8
+
+
+def test_a_data_frame_has_the_columns_of_the_run_unless_others_are_named(run, tmp_path):
+    model, later = redwood.load(run, device="cpu"), table(["2024-03-01", "2024-03-30"], seed=1)
+    assert model.learn(later, run_dir=tmp_path / "march", quiet=True).task_names[-1] == "2024-03"
+    april = table(["2024-04-01", "2024-04-30"]).rename(columns={"date": "day", "label": "trend"})
+    results = model.learn(april, target_column="trend", time_column="day", run_dir=tmp_path / "april", quiet=True)
+    assert results.task_names[-1] == "2024-04"
 
 
 @pytest.mark.parametrize(
