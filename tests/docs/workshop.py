@@ -26,7 +26,7 @@ def furnish(folder: Path) -> None:
     _write_sales(folder / "sales.csv", random)
     labels = {"photos": ("bird", "cat", "dog", "fox"), "more_images": ("cow", "horse")}
     labels |= {f"photos_by_month/2024-0{month}": ("cat", "dog") for month in (1, 2)}
-    labels |= {"photos_mixed/2024-01": ("cat", "dog"), "photos_mixed/2024-02": ("dog", "fox")}
+    labels |= {"photos_mixed/north": ("cat", "dog"), "photos_mixed/south": ("dog", "fox")}
     for name, label in ((name, label) for name, several in labels.items() for label in several):
         _write_images(folder / name / label, random)
     _write_images(folder / "new_images", random)

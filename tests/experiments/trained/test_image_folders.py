@@ -1,6 +1,7 @@
 """Runs on a user's images, and other images for them."""
 
 import csv
+import shutil
 
 import pytest
 
@@ -46,6 +47,25 @@ def test_a_folder_around_a_single_further_month_is_that_month(run, tmp_path):
     more = ["--dataset", str(tmp_path / "june"), "--run_dir", str(tmp_path / "run"), "--accelerator", "cpu"]
     assert main(["extend", str(run), *more]) == 0
     assert Results.load(tmp_path / "run" / "results.json").task_names == ["2024-01", "2024-02", "2024-06"]
+
+
+@pytest.mark.parametrize("setting", ["domain_incremental", "class_incremental"])
+def test_a_month_that_was_put_beside_those_of_the_run(tmp_path, recwarn, setting):
+    """Earlier months are tested as before; what lies beside them is left out, whatever classes it has."""
+    for month in ("2024-01", "2024-02"):
+        class_folders(tmp_path / "photos" / month, TWO, size=(12, 8))
+    photos, options = tmp_path / "photos", [*OPTIONS, "--run_dir"]
+    pair = ["--setting", setting, "--method", "finetune", "--dataset", str(photos)]
+    assert main([*pair, *options, str(tmp_path / "run")]) == 0
+    class_folders(photos / "2024-03", TWO | {"rust": 4}, size=(12, 8))
+    more = ["--dataset", str(photos / "2024-03")]
+    assert main(["extend", str(tmp_path / "run"), *more, *options, str(tmp_path / "march")]) == 0
+    results = Results.load(tmp_path / "march" / "results.json")
+    assert results.task_names == ["2024-01", "2024-02", "2024-03"] and results.class_names == ["dent", "ok", "rust"]
+    assert not [w for w in recwarn if "cannot be read" in str(w.message)]
+    shutil.rmtree(photos / "2024-01")
+    assert main(["extend", str(tmp_path / "run"), *more, *options, str(tmp_path / "alone")]) == 0
+    assert Results.load(tmp_path / "alone" / "results.json").task_names == ["2024-03"]
 
 
 @pytest.mark.parametrize(("around", "inside"), [("dent", TWO), ("2024-06", {"rust": 4, "bent": 4})])
