@@ -32,8 +32,9 @@ def main(argv: list[str] | None = None) -> int:
     usual = warnings.formatwarning
     warnings.formatwarning = lambda message, *where, **more: printable(f"warning: {message}\n")
     try:
-        with from_command_line(invocation()):
-            return _listening(sys.argv[1:] if argv is None else argv)
+        argv = sys.argv[1:] if argv is None else argv
+        with from_command_line(invocation(), argv):
+            return _listening(argv)
     finally:
         warnings.formatwarning = usual
 

@@ -118,7 +118,8 @@ def refuse_launching(chosen: argparse.Namespace) -> None:
         value = getattr(chosen, name)
         if value is not None:
             written = value if isinstance(value, str) else " ".join(value)
-            raise UsageError(f"--{name} {written} is for several runs; leave it out, or add --seeds N.")
+            workers = "" if name == "table" else "; for the workers of one run see docs/distributed.md"
+            raise UsageError(f"--{name} {written} is for several runs; leave it out, or add --seeds N{workers}.")
 
 
 def sweep(argv: list[str]) -> bool:

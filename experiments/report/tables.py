@@ -91,7 +91,7 @@ def print_results(results: Results, console: Console, *, goes_on: bool = False) 
         goes_on: Whether the cost counts that of earlier sittings, too.
     """
     names = (results.setting, results.method, results.dataset, f"seed {results.seed}")
-    console.print(Text(" · ".join(name for name in names if name), style="bold"))
+    console.print(Text(" · ".join(name for name in names if name), style="bold"), soft_wrap=True)
     if results.tested:
         _print_matrix(results, console)
     for table in tables_of(results, goes_on=goes_on):

@@ -56,7 +56,8 @@ def predict(
     samples = read_samples(model, dataset, Path(data_dir), split)
     ids = samples.task_id if task_id is None and model.takes_task_ids else task_id
     quality = predict_to_file(model, samples, Path(out), ids, all_scores=scores)
-    print(printable(f"{len(samples.x)} predictions in {Path(out).resolve()}{earlier}{quality}"))
+    n = len(samples.x)
+    print(printable(f"{n} prediction{'s' * (n != 1)} in {Path(out).resolve()}{earlier}{quality}"))
 
 
 def predict_to_file(

@@ -65,7 +65,7 @@ class Earlier:
     task_names: tuple[str, ...] = ()
 
     def name_of_further(self, data: Dataset) -> str:
-        """The name of new data that is one task, such as the folder of a month; empty where tasks have no such names."""
+        """The name of new data that is one task, such as the folder of a month; empty where tasks have no names."""
         return data.name if self.task_names and not data.task_names and data.name not in self.task_names else ""
 
 

@@ -52,6 +52,6 @@ def test_any_other_layout_is_refused(answer, tmp_path):
     assert status == 2 and not (tmp_path / "run").exists()
     assert shown.err == (
         "error: The folder photos_mixed is neither CLASS/file nor TASK/CLASS/file with the same classes in each task "
-        "(north holds the folders cat, dog, and south dog, fox); make an empty folder for each class that a task lacks, "
-        "or number the tasks in their order (2024-01, ...), which then may have different classes.\n"
+        "(north holds the folders cat, dog, and south dog, fox); make an empty folder for each class that a task "
+        "lacks, or number the tasks in their order (2024-01, ...), which then may have different classes.\n"
     )

@@ -126,6 +126,11 @@ class TestTarget:
             made(frame(**columns), **{"time": "date"} | options if options.get("target") != "date" else options)
         assert one_sentence(caught.value)
 
+    def test_a_note_says_what_was_found(self):
+        note = made(frame(), time="date", period="month").note
+        assert note.startswith("table: 192 training and 48 test rows of 2 classes (") and "2 features (a, b)" in note
+        assert " in 4 tasks (2024-01, 2024-02, 2024-03, 2024-04), " in note
+
     def test_all_missing_values_are_told_at_once(self):
         table = frame().reset_index(drop=True)
         table.loc[[3, 7], "a"] = np.nan
@@ -139,7 +144,7 @@ class TestTarget:
 
     def test_without_a_usual_name_the_columns_are_listed(self):
         with pytest.raises(
-            DataError, match="has only the columns 'a', 'b'; name the one to predict by target_column=..."
+            DataError, match=r"has only the columns 'a', 'b'; name the one to predict by target_column=\.\.\."
         ):
             made(frame()[["a", "b"]])
 
