@@ -78,7 +78,7 @@ def predict_to_file(
         all_scores: Whether the scores of all classes are written, too.
 
     Returns:
-        How good the predictions are, as a sentence; empty if there are no labels.
+        How good the predictions are, as a sentence, and a line for each task; empty if there are no labels.
 
     Raises:
         RedwoodError: If the model cannot predict the samples, has no scores, or the file cannot be written.
@@ -86,7 +86,7 @@ def predict_to_file(
     if not len(samples.x):
         raise DataError("There are no samples to predict; give at least one.")
     columns = PredictionColumns(model, samples.x, task_id, all_scores)
-    quality = Quality(model, samples.labels)
+    quality = Quality(model, samples.labels, samples.groups)
     try:
         with replacing(path, _OWN) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             file.write(f'"{_FIRST}",')

@@ -10,7 +10,7 @@ from torch import Tensor
 from redwood.core.errors import DataError
 from redwood.core.parts import flat
 from redwood.experiments.trained.model import TrainedModel
-from redwood.experiments.trained.table_rows import columns_of, read_rows
+from redwood.experiments.trained.table_rows import columns_of, groups_of, read_rows
 from redwood.settings.data import files, tables
 from redwood.settings.data.arrays import Samples
 from redwood.settings.data.catalog import load_dataset
@@ -28,12 +28,14 @@ class NewSamples:
         names: What each sample is called: its file, or nothing where samples are numbered.
         labels: The label of each sample, by the name of its class, or a target (n,) or (n, d); None: there are none.
         task_id: The task of each sample (n,), if it is known.
+        groups: The name of the task of each sample, such as its month, for scores by task; empty: there is none.
     """
 
     x: Samples
     names: Sequence[str] = ()
     labels: Sequence[str] | Tensor | None = None
     task_id: Tensor | None = None
+    groups: Sequence[str] = ()
 
 
 def read_samples(model: TrainedModel, dataset: str, data_dir: Path, split: str) -> NewSamples:
@@ -71,7 +73,8 @@ def read_samples(model: TrainedModel, dataset: str, data_dir: Path, split: str) 
     samples, labels, contexts = parts[split]
     if isinstance(samples, ImageFiles):  # new images may be of another size than those of the run
         samples = model.image_files(samples.paths)
-    return NewSamples(samples, (), _named(labels, data.class_names), contexts)
+    groups = [] if contexts is None else [(data.task_names or range(contexts.max() + 1))[t] for t in contexts.tolist()]
+    return NewSamples(samples, (), _named(labels, data.class_names), contexts, list(map(str, groups)))
 
 
 def _named(y: Tensor | None, names: Sequence[str]) -> Sequence[str] | Tensor | None:
@@ -85,8 +88,8 @@ def _named(y: Tensor | None, names: Sequence[str]) -> Sequence[str] | Tensor | N
 def _table(model: TrainedModel, path: Path) -> NewSamples:
     """The rows of a table, whose features stand in the order of training; the target may be missing."""
     columns = columns_of(model.config, model.signature)
-    x, labels, _ = read_rows(path.stem, tables.read_table(path, columns), columns)
-    return NewSamples(x, (), labels)
+    x, labels, others = read_rows(path.stem, tables.read_table(path, columns), columns)
+    return NewSamples(x, (), labels, groups=groups_of(path.stem, others, columns))
 
 
 def _images(model: TrainedModel, folder: Path) -> NewSamples:
@@ -99,12 +102,18 @@ def _images(model: TrainedModel, folder: Path) -> NewSamples:
         raise DataError(f"--dataset {folder} holds no image; name a folder with some ({', '.join(SUFFIXES)}).")
     relative = [path.relative_to(folder) for path in paths]
     names = [path.as_posix() for path in relative]
-    return NewSamples(model.image_files(paths), names, _labels_of([path.parts[:-1] for path in relative], model))
+    labels, groups = _labels_of([path.parts[:-1] for path in relative], model)
+    return NewSamples(model.image_files(paths), names, labels, groups=groups)
 
 
-def _labels_of(folders: Sequence[tuple[str, ...]], model: TrainedModel) -> Sequence[str] | None:
-    """The label of each image by the folders that it lies in, from the outermost; None if not all have one."""
+def _labels_of(folders: Sequence[tuple[str, ...]], model: TrainedModel) -> tuple[Sequence[str] | None, Sequence[str]]:
+    """The label of each image by the folders that it lies in, from the outermost; None if not all have one.
+
+    The second list has the folders around the class folders, such as months; it is empty if there are none.
+    """
     known = frozenset().union(*model.classes_by_output)
     level = min((own.index(name) for own in folders for name in own if name in known), default=0)
     labels = [own[level] for own in folders if len(own) > level]
-    return labels if len(labels) == len(folders) else None
+    if len(labels) < len(folders):
+        return None, ()
+    return labels, ["/".join(own[:level]) for own in folders] if level else ()

@@ -11,6 +11,7 @@ from redwood.core.parts import flat
 from redwood.core.schema import Json
 from redwood.settings.data import tables
 from redwood.settings.data.columns import USUAL_TARGETS, Columns
+from redwood.settings.data.rows import tasks_of
 from redwood.settings.signature import Signature
 
 if TYPE_CHECKING:
@@ -26,6 +27,15 @@ def columns_of(config: Json, signature: Signature) -> Columns:
     named = {field: str(own.get(option) or "") for option, field in OPTIONS.items()}
     features = tuple(signature.view.get("feature_names", ()))
     return Columns(**named, slices=str(own.get("slices") or ""), features=features)
+
+
+def groups_of(name: str, others: "pandas.DataFrame", columns: Columns) -> Sequence[str]:
+    """The name of each row's task, such as its month; empty if the table does not tell all of them."""
+    made_by = columns.time if columns.period else columns.task
+    if made_by not in others or others[made_by].isna().any():
+        return ()
+    tasks, names = tasks_of(name, others, columns)
+    return [] if tasks is None else [names[task] for task in tasks.tolist()]
 
 
 def read_rows(

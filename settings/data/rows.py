@@ -74,7 +74,7 @@ def read_rows(name: str, frame: "pandas.DataFrame", target: str, columns: Column
     """
     y, class_names = _target(name, frame[target])
     time = _times(name, frame, columns) if columns.time else None
-    tasks, task_names = _tasks(name, frame, columns, time)
+    tasks, task_names = tasks_of(name, frame, columns, time)
     slices = _slices(name, frame[columns.slices]) if columns.slices else None
     if n_test:
         is_test = np.arange(len(frame)) >= len(frame) - n_test
@@ -225,10 +225,14 @@ def _dates(name: str, column: "pandas.Series") -> "pandas.Series":
     return dates.dt.tz_localize(None)
 
 
-def _tasks(
-    name: str, frame: "pandas.DataFrame", columns: Columns, time: Tensor | None
+def tasks_of(
+    name: str, frame: "pandas.DataFrame", columns: Columns, time: Tensor | None = None
 ) -> tuple[Tensor | None, tuple[str, ...]]:
-    """The task of each row, and the names of the tasks in their order."""
+    """The task of each row (N,) or None, and the names of the tasks in their order: of times (N,), if these are given.
+
+    Raises:
+        DataError: If a value is missing, or is no date where a period makes the tasks.
+    """
     if columns.period:
         periods = _dates(name, frame[columns.time]).dt.to_period(PERIODS[columns.period])
         codes, values = _pandas().factorize(periods, sort=True)
