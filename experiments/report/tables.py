@@ -189,6 +189,8 @@ def _metric_lines(results: Results) -> Iterable[tuple[str, str]]:
         elif name.startswith("validation") and results.num_phases > 1:
             label += " on the last phase"
         why = results.why_undefined(name) if value is None and results.tested else ""
+        if name == "forgetting" and value is not None and value < 0:
+            why = "negative: earlier tasks have improved"
         yield f"{label} ({why})" if why else label, show_value(results.measure, value, signed=name in SIGNED)
     if results.top5_accuracy is not None:
         top5 = [value for value in results.top5_accuracy if value is not None]
