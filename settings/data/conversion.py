@@ -113,8 +113,8 @@ def _described(given: object) -> str:
     article = "an" if kind.__name__[0] in "AEIOUaeiou" else "a"
     if isinstance(given, IterableDataset | Iterator) or kind.__name__ in ("IterableDataset", "IterableDatasetDict"):
         return (
-            f"{article} {kind.__name__}, which is read in one direction only; pass one whose samples can be indexed, or "
-            "learn from a live stream as docs/own_loop.md shows"
+            f"{article} {kind.__name__}, which is read in one direction only; pass one whose samples can be indexed, "
+            "or learn from a live stream as docs/own_loop.md shows"
         )
     if callable(given):
         return f"the function {getattr(given, '__name__', kind.__name__)}; pass what it returns"
