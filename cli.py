@@ -31,9 +31,10 @@ def main(argv: list[str] | None = None) -> int:
     defer_torchmetrics()
     usual = warnings.formatwarning
     try:
-        with from_command_line(invocation()):
+        argv = sys.argv[1:] if argv is None else argv
+        with from_command_line(invocation(), argv):
             shorten_warnings()
-            return _listening(sys.argv[1:] if argv is None else argv)
+            return _listening(argv)
     finally:
         warnings.formatwarning = usual
 

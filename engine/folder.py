@@ -38,6 +38,7 @@ class RunFolder:
         path: The folder.
         fingerprint: Ties the checkpoints to this run.
         logged: The content of `metrics.csv` up to the checkpoint that a resumed run starts from.
+        step_inside: Training step of the checkpoint inside the phase; None: there is none, or an agent wrote it.
         starts_phase_again: Whether a checkpoint inside the phase is ignored, because its number of workers differs.
     """
 
@@ -63,6 +64,7 @@ class RunFolder:
         self.path = path
         self.fingerprint = Fingerprint()
         self.logged = ""
+        self.step_inside: int | None = None
         self.starts_phase_again = False
         self._lock = FolderLock()
         self._resume, self._options_file, self._keep_all, self._waits = resume, options_file, keep_all, waits
@@ -155,7 +157,9 @@ class RunFolder:
         self.fingerprint.identity, self.logged = stamp["id"], stamp["log"]
         inside = self.inside_phase(stamp["phase"])
         if inside.exists():
-            later = self._take_stamp(read_checkpoint(inside, RESTART_PHASE), INSIDE_PHASE, inside, RESTART_PHASE)
+            content = read_checkpoint(inside, RESTART_PHASE)
+            self.step_inside = content.get("global_step")
+            later = self._take_stamp(content, INSIDE_PHASE, inside, RESTART_PHASE)
             if (later["id"], later["phase"]) != (stamp["id"], stamp["phase"]):
                 raise RedwoodError(
                     f"The checkpoint {inside} is of another run, or of another phase, than {self._boundary}; "

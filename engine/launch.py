@@ -156,16 +156,20 @@ def _spawn(count: int, payload: bytes) -> tuple[Results, Learner]:
     with Workers(count, _work, count, port, user_files(), exact, payload) as workers:
         answer = workers.result()
     assert answer is not None
-    return answer
+    files, packed = answer
+    _load_files(files)
+    trained: tuple[Results, Learner] = pickle.loads(packed)
+    return trained
 
 
 def _work(
     rank: int, count: int, port: int, files: list[str], exact: tuple[bool, bool], payload: bytes
-) -> tuple[Results, Learner] | None:
+) -> tuple[list[str], bytes] | None:
     """The job of a spawned worker: join the others, and run the protocol.
 
     Returns:
-        The results and the trained method; None on all workers but the first.
+        The files of the user that the run has loaded, such as that of a network; and the results and the trained
+        method, pickled, because only a process with these files can load them. None on all workers but the first.
     """
     _Spawned.here = True
     os.environ.update(
@@ -179,8 +183,7 @@ def _work(
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, usable_cores() // count))
     torch.use_deterministic_algorithms(exact[0], warn_only=exact[1])
-    for path in files:
-        load_file("class", Path(path))
+    _load_files(files)
     setting, method, run = pickle.loads(payload)
     _join(setting, run)
     run.sends_back = True
@@ -188,7 +191,12 @@ def _work(
     if rank != 0:
         return None
     check_can_be_sent(method, at_end=True)
-    return results, method
+    return user_files(), pickle.dumps((results, method))
+
+
+def _load_files(paths: list[str]) -> None:
+    for path in paths:
+        load_file("class", Path(path))
 
 
 def user_files() -> list[str]:

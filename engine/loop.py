@@ -191,7 +191,9 @@ def _where_it_goes_on(parts: _Parts, resumed: bool) -> str:
         return f"all {stream.num_phases} phases are trained; {before}"
     where = f"phase {state.next_phase + 1}/{stream.num_phases}"
     if run.checkpoint_to_resume(state.next_phase):  # how long the phase took so far is not read yet
-        return f"goes on inside {where}; {state.wall_time_s:.1f} s until that phase"
+        step = run.folder.step_inside if run.folder is not None else None
+        behind = "" if step is None else f", after its step {step}"
+        return f"goes on inside {where}{behind}; {state.wall_time_s:.1f} s before that phase"
     return f"goes on with {where}; {before}"
 
 

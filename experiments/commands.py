@@ -118,7 +118,8 @@ def refuse_launching(chosen: argparse.Namespace) -> None:
         value = getattr(chosen, name)
         if value is not None:
             written = value if isinstance(value, str) else " ".join(value)
-            raise UsageError(f"--{name} {written} is for several runs; leave it out, or add --seeds N.")
+            workers = "" if name == "table" else "; for the workers of one run see docs/distributed.md"
+            raise UsageError(f"--{name} {written} is for several runs; leave it out, or add --seeds N{workers}.")
 
 
 def sweep(argv: list[str]) -> bool:
@@ -334,6 +335,9 @@ def extend(argv: list[str]) -> None:
     if config.is_file() and {"-h", "--help"} & set(argv):
         print(experiments.extend.extended_help(config))
         return
+    if {"-h", "--help"} & set(argv):
+        parser.add_argument("--dataset", metavar="D", help="the further data, as for a run; required")
+        parser.add_argument("--run_dir", metavar="DIR", help="folder of the new run (default: a new one in runs/)")
     given, rest = parser.parse_known_args(argv)  # data may lie in the run's own `data_dir`, which is read later
     for name in sorted(option_names(rest).intersection(arguments.selection_names())):
         raise UsageError(f"extend goes on with the setting and the method of {given.folder}, once; leave --{name} out.")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from redwood.core.calls import in_python, python_call
+from redwood.core.calls import command_with, command_word, in_python, python_call
 from redwood.core.files import read_text
 from redwood.core.imports import is_own, is_reference
 from redwood.core.plain_yaml import read_yaml
@@ -52,8 +52,9 @@ def refuse_untrusted(options: Mapping[str, object], source: Path, option: str, g
     for name, value in options.items():
         for text in _texts(value):
             if name not in TEXTS and text not in given and names_code(text, name):
+                word = command_word() if option == LOAD else None
                 raise UsageError(
-                    f"{option} {source} names code that would be run, {name}: {text}; "
+                    f"{word or option} {source} names code that would be run, {name}: {text}; "
                     f"{_remedy(option, source, name, text)}."
                 )
             for reference in _data_sets_in(Path(text)) if text.endswith((".yaml", ".yml")) else ():
@@ -77,7 +78,8 @@ def _remedy(option: str, source: Path, name: str, text: str) -> str:
 
 
 def _trust() -> str:
-    return "trust=True" if in_python() else "--trust to the command"
+    again = command_with("--trust")
+    return "trust=True" if in_python() else f"--trust to the command{f' ({again})' if again else ''}"
 
 
 def _data_sets_in(file: Path) -> Iterable[str]:

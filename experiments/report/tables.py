@@ -91,7 +91,7 @@ def print_results(results: Results, console: Console, *, goes_on: bool = False) 
         goes_on: Whether the cost counts that of earlier sittings, too.
     """
     names = (short_name(results.setting), short_name(results.method), results.dataset, f"seed {results.seed}")
-    console.print(Text(" · ".join(name for name in names if name), style="bold"))
+    console.print(Text(" · ".join(name for name in names if name), style="bold"), soft_wrap=True)
     if results.tested:
         _print_matrix(results, console)
     for table in tables_of(results, goes_on=goes_on):
@@ -189,6 +189,8 @@ def _metric_lines(results: Results) -> Iterable[tuple[str, str]]:
         elif name.startswith("validation") and results.num_phases > 1:
             label += " on the last phase"
         why = results.why_undefined(name) if value is None and results.tested else ""
+        if name == "forgetting" and value is not None and value < 0:
+            why = "negative: earlier tasks have improved"
         yield f"{label} ({why})" if why else label, show_value(results.measure, value, signed=name in SIGNED)
     if results.top5_accuracy is not None:
         top5 = [value for value in results.top5_accuracy if value is not None]

@@ -3,11 +3,13 @@
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import chain
 from typing import cast
 
 from gymnasium.spaces import Box
 
 from redwood.core.errors import InvalidOptionError, NotApplicableError, RedwoodError
+from redwood.core.files import read_json
 from redwood.core.parts import all_options, flat
 from redwood.core.schema import Json
 from redwood.engine.earlier import EarlierRun
@@ -18,6 +20,7 @@ from redwood.experiments.command_line.options import Options, parse_options
 from redwood.experiments.command_line.trust import refuse_untrusted
 from redwood.experiments.runs.saved_run import SavedRun
 from redwood.settings.config import is_marked
+from redwood.settings.data.parts import Images
 from redwood.settings.streams.extended import Earlier, EarlierData
 from redwood.settings.supervised import SupervisedSetting
 
@@ -51,6 +54,7 @@ def continued(options: Options, saved: SavedRun, *, trusted: bool) -> Options:
         cast("Box", view.observation_space),
         tuple(signature.view.get("feature_names", ())),
         known,
+        _own_task_names(saved),
     )
     before = EarlierRun(str(saved.folder.resolve()), saved.state, saved.log, view, goes_on=known is not None)
     run = replace(options.run, context=replace(options.run.context, earlier=before))
@@ -84,7 +88,7 @@ def _data_of(saved: SavedRun, trusted: bool) -> EarlierData | None:
         _warn_of_untested(saved, "it was given from Python")
         return None
     try:
-        options = parse_options(saved.pair, as_arguments(plain_options(saved)))
+        options = _of_its_folders(parse_options(saved.pair, as_arguments(plain_options(saved))), saved)
         if "extends" in saved.config:
             options = continued(options, saved.before(), trusted=trusted)
         assert isinstance(options.setting, SupervisedSetting)
@@ -99,6 +103,21 @@ def _data_of(saved: SavedRun, trusted: bool) -> EarlierData | None:
         _warn_of_untested(saved, f"it has changed: {changed}")
         return None
     return stream.as_earlier()
+
+
+def _of_its_folders(options: Options, saved: SavedRun) -> Options:
+    """The options of a run, whose folder of images is read as it was: months may have come since."""
+    setting, names = options.setting, _own_task_names(saved)
+    if not names or not isinstance(setting, SupervisedSetting) or not isinstance(setting.dataset, Images):
+        return options
+    return replace(options, setting=replace(setting, dataset=replace(setting.dataset, folders=names)))
+
+
+def _own_task_names(saved: SavedRun) -> tuple[str, ...]:
+    """The names of a run's tasks, such as folders of months; without tasks of a split, which are called by classes."""
+    file, classes = saved.folder / "results.json", set(chain.from_iterable(saved.signature.classes.outputs))
+    names = read_json(file).get("task_names", ()) if file.is_file() else ()
+    return tuple(name for name in names if not classes.issuperset(name.split(", ")))
 
 
 def _warn_of_untested(saved: SavedRun, reason: str) -> None:

@@ -1,5 +1,6 @@
 """`extend DIR`: a new run goes on from a finished one with more data, new classes included."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,9 @@ from typing import Any, cast
 from redwood.core.calls import resume_call
 from redwood.core.errors import InvalidOptionError
 from redwood.core.parts import all_options, flat, kinds_of
+from redwood.engine.launched import is_first_process
+from redwood.engine.may_change import MAY_CHANGE
+from redwood.engine.run import Run
 from redwood.engine.terminal import Terminal
 from redwood.experiments.command_line.arguments import UsageError, given_texts
 from redwood.experiments.command_line.config_file import as_arguments, load_config
@@ -18,8 +22,7 @@ from redwood.experiments.runs.given import NOTHING, FromPython
 from redwood.experiments.runs.runner import run_pair
 from redwood.experiments.runs.saved_run import SavedRun, pair_of, read_run
 from redwood.settings.base import Setting
-from redwood.settings.config import is_marked
-from redwood.settings.data.dataset import Dataset
+from redwood.settings.config import describe_options, is_marked
 from redwood.settings.data.image_folder import only_task
 from redwood.settings.data.sources import path_of
 
@@ -34,7 +37,28 @@ def extended_help(config: Path) -> str:
 def extend(folder: Path, arguments: Sequence[str], *, trusted: bool) -> None:
     """Learn further data with the run in `folder`, in a new run, and print its results."""
     options = extended_options(folder, arguments, trusted=trusted)
-    run_pair(read_run(folder).pair, options, Terminal())
+    saved, console = read_run(folder), Terminal()
+    kept = inherited(saved, given_texts(arguments))
+    if kept and not options.run.quiet and is_first_process():
+        console.print(f"options as in {folder}: {kept}", soft_wrap=True, markup=False, highlight=False)
+    run_pair(saved.pair, options, console)
+
+
+def inherited(saved: SavedRun, named: Mapping[str, str]) -> str:
+    """The options that a new run takes over and that differ from the defaults, as arguments; empty if none does.
+
+    Args:
+        saved: The run that is extended.
+        named: Options that are given for the new run.
+    """
+    classes = (*saved.pair.load(), Run)
+    kept = plain_options(saved, {**named, **dict.fromkeys((*options_of_the_data(classes[0]), *MAY_CHANGE), "")})
+    chosen = {name: kept[name] for cls in classes for name in kinds_of(cls) if name in kept}
+    usual: dict[str, object] = {}
+    for choices in (chosen, {}):  # defaults of the options of the chosen parts, and of the choices themselves
+        made = parse_options(saved.pair, as_arguments(choices))
+        usual |= flat(describe_options(made.setting) | describe_options(made.method) | describe_options(made.run))
+    return shlex.join(as_arguments({name: own for name, own in kept.items() if own not in ("", usual.get(name))}))
 
 
 def extended_options(
@@ -42,7 +66,7 @@ def extended_options(
     arguments: Sequence[str],
     *,
     trusted: bool,
-    dataset: Dataset | tuple[Any, ...] | None = None,
+    dataset: Any = None,
     given: Mapping[str, object] | None = None,
     classes: FromPython = NOTHING,
 ) -> Options:

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 from redwood.core.calls import errors_in_keywords, in_python
 from redwood.core.errors import DataError, InvalidOptionError, NotApplicableError
 from redwood.core.imports import only
+from redwood.core.parts import flat
 from redwood.core.schema import Json
 from redwood.experiments.command_line.config_file import as_arguments
 from redwood.experiments.command_line.pairs import Pair
@@ -24,17 +25,25 @@ from redwood.experiments.runs.runner import execute, label_of, new_run_dir
 from redwood.experiments.runs.saved_run import read_run
 from redwood.experiments.trained.extend import extended_options
 from redwood.experiments.trained.loading import make_method, restore
+from redwood.experiments.trained.table_rows import OPTIONS, columns_of, read_rows
 from redwood.methods.base import Method
 from redwood.settings.assumptions import TaskIds
 from redwood.settings.base import Setting
+from redwood.settings.data.conversion import is_table
 from redwood.settings.data.dataset import Dataset
-from redwood.settings.data.folders import GreyFiles, ImageFiles
+from redwood.settings.data.folders import GreyFiles, ImageFiles, image_files
 from redwood.settings.data.form import is_grey, stored_alike, with_channel
+from redwood.settings.data.parts import DataSource, Table
 from redwood.settings.scores.answers import check_form, check_values
 from redwood.settings.scores.results import Results
 from redwood.settings.signature import Signature
 
+if TYPE_CHECKING:
+    import pandas
+
 BATCH = 512
+# Samples (n, ...), or the rows of a table.
+Given: TypeAlias = "Tensor | np.ndarray | pandas.DataFrame"
 
 
 class TrainedModel:
@@ -105,12 +114,13 @@ class TrainedModel:
         """True if the setting tells the task of each sample at test."""
         return self.setting.assumptions.task_ids >= TaskIds.TEST
 
-    def predict(self, x: Tensor | np.ndarray, task_id: Tensor | int | None = None) -> Tensor:
+    def predict(self, x: Given, task_id: Tensor | int | None = None) -> Tensor:
         """Predict the classes, label sets or numbers of samples.
 
         Args:
             x: Samples (n, ...) in the form of the training samples, unscaled: uint8 images stay uint8. Images of one
-                channel may lack the channel dimension: (n, H, W).
+                channel may lack the channel dimension: (n, H, W). Or a DataFrame with the features of training, in any
+                order.
             task_id: Task of each sample (n,), or of all of them, where the setting gives task ids at test.
 
         Returns:
@@ -127,7 +137,7 @@ class TrainedModel:
             return answer
         return answer.argmax(1) if isinstance(space, Discrete) else answer > 0
 
-    def scores(self, x: Tensor | np.ndarray, task_id: Tensor | int | None = None) -> Tensor:
+    def scores(self, x: Given, task_id: Tensor | int | None = None) -> Tensor:
         """The scores (n, K) of all outputs for samples (n, ...); arguments and errors are those of `predict`.
 
         Raises:
@@ -139,7 +149,7 @@ class TrainedModel:
             raise NotApplicableError(f"{self.method.reference()} predicts {what} without scores; call predict.")
         return answer
 
-    def predict_proba(self, x: Tensor | np.ndarray, task_id: Tensor | int | None = None) -> Tensor:
+    def predict_proba(self, x: Given, task_id: Tensor | int | None = None) -> Tensor:
         """The probabilities (n, K) of all classes for samples (n, ...): the softmax of `scores`.
 
         Column k is the class `class_names[k]`; rows sum to 1. The largest one is what `predict` answers.
@@ -152,8 +162,11 @@ class TrainedModel:
             raise NotApplicableError("A sample may have several labels here, which are no distribution; call scores.")
         return scores.double().softmax(1)
 
-    def image_files(self, paths: Iterable[str | os.PathLike[str]]) -> ImageFiles:
+    def image_files(self, paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> ImageFiles:
         """Image files as samples, each decoded when it is indexed and resized as the images of an image folder are.
+
+        Args:
+            paths: The files; or one file; or a folder, of which all images are taken, however deep.
 
         Raises:
             InvalidOptionError: If the model takes no images of one or three channels.
@@ -163,14 +176,16 @@ class TrainedModel:
             raise InvalidOptionError(
                 f"The model takes samples {shape}, which are no images of files; give an array x of such samples."
             )
+        if isinstance(paths, str | os.PathLike):
+            paths = image_files(Path(paths)) if Path(paths).is_dir() else [paths]
         return (GreyFiles if shape[0] == 1 else ImageFiles)([os.fspath(path) for path in paths], shape[1:])
 
-    def read_images(self, paths: Iterable[str | os.PathLike[str]]) -> Tensor:
+    def read_images(self, paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> Tensor:
         """Images of files as samples (n, C, H, W) that `predict` takes; see `image_files` for the errors."""
         images = self.image_files(paths)
         return images[torch.arange(len(images))]
 
-    def features(self, x: Tensor | np.ndarray) -> Tensor:
+    def features(self, x: Given) -> Tensor:
         """Return the features (n, d) of samples (n, ...): the input of the last linear layer, on the CPU.
 
         Raises:
@@ -199,7 +214,7 @@ class TrainedModel:
     @errors_in_keywords()
     def learn(
         self,
-        dataset: Dataset | tuple[Any, ...] | str,
+        dataset: "Dataset | DataSource | tuple[Any, ...] | str | pandas.DataFrame",
         *,
         run_dir: str | os.PathLike[str] | None = None,
         **options: Any,
@@ -210,7 +225,8 @@ class TrainedModel:
         new run. The old run stays in its folder, from where `redwood.load` reads it again.
 
         Args:
-            dataset: The data, as `redwood.run` takes it: its name, a `Dataset`, or arrays `(x, y)`.
+            dataset: The data, as `redwood.run` takes it: its name, a `Dataset`, or arrays `(x, y)`. The columns of a
+                DataFrame are those of the run, unless `target_column`, `time_column` and the like name others.
             run_dir: Folder of the new run, which is always written (default: one under `runs/`, named by the time).
             **options: Options that differ from those of the run, such as `nb_tasks`, `passes` or `lr`.
 
@@ -226,6 +242,10 @@ class TrainedModel:
                 f"A run is extended from its last phase, and this model is the one after phase {self.after_phase}; "
                 "load it without phase."
             )
+        if is_table(dataset):
+            own = flat(self.config)
+            columns = {name: str(options.pop(name, own.get(name, ""))) for name in OPTIONS}
+            dataset = Table(dataset, slices=str(options.pop("slices", "")), **columns)
         in_memory = None if isinstance(dataset, str) else dataset
         named = {"dataset": dataset} if in_memory is None else {}
         arguments = as_arguments({**named, **options})
@@ -245,7 +265,7 @@ class TrainedModel:
         return results
 
     @torch.no_grad()
-    def _answer(self, x: Tensor | np.ndarray, task_id: Tensor | int | None) -> Tensor:
+    def _answer(self, x: Given, task_id: Tensor | int | None) -> Tensor:
         """The checked answer of the method for samples (n, ...), on the CPU."""
         samples = self._checked(x)
         ids = self._ids(task_id, len(samples))
@@ -258,9 +278,11 @@ class TrainedModel:
             answers.append(answer.cpu())
         return torch.cat(answers)
 
-    def _checked(self, x: Tensor | np.ndarray) -> Tensor:
+    def _checked(self, x: Given) -> Tensor:
         """Samples (n, ...) in their storage dtype; integers and whole floats in range are converted."""
         space = self.sample_space
+        if is_table(x):
+            x = read_rows("table", x, columns_of(self.config, self.signature))[0]
         if not isinstance(x, Tensor | np.ndarray):
             raise DataError(
                 f"Samples are a tensor or an array (n, ...), got a {type(x).__name__}; read image files by "

@@ -56,7 +56,8 @@ def predict(
     samples = read_samples(model, dataset, Path(data_dir), split)
     ids = samples.task_id if task_id is None and model.takes_task_ids else task_id
     quality = predict_to_file(model, samples, Path(out), ids, all_scores=scores)
-    print(printable(f"{len(samples.x)} predictions in {Path(out).resolve()}{earlier}{quality}"))
+    n = len(samples.x)
+    print(printable(f"{n} prediction{'s' * (n != 1)} in {Path(out).resolve()}{earlier}{quality}"))
 
 
 def predict_to_file(
@@ -77,7 +78,7 @@ def predict_to_file(
         all_scores: Whether the scores of all classes are written, too.
 
     Returns:
-        How good the predictions are, as a sentence; empty if there are no labels.
+        How good the predictions are, as a sentence, and a line for each task; empty if there are no labels.
 
     Raises:
         RedwoodError: If the model cannot predict the samples, has no scores, or the file cannot be written.
@@ -85,7 +86,7 @@ def predict_to_file(
     if not len(samples.x):
         raise DataError("There are no samples to predict; give at least one.")
     columns = PredictionColumns(model, samples.x, task_id, all_scores)
-    quality = Quality(model, samples.labels)
+    quality = Quality(model, samples.labels, samples.groups)
     try:
         with replacing(path, _OWN) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             file.write(f'"{_FIRST}",')

@@ -86,11 +86,18 @@ class PredictionColumns:
 
 
 class Quality:
-    """Counts how good predictions are: the accuracy of classes, or the root mean squared error of numbers."""
+    """Tells how good predictions are: the accuracy of classes, or the root mean squared error of numbers."""
 
-    def __init__(self, model: TrainedModel, labels: Sequence[str] | Tensor | None) -> None:
-        """Compare with `labels`: names of classes, or targets (n,) or (n, d); None and label sets are not compared."""
-        self._sum, self._n, self._unknown = 0.0, 0, 0
+    def __init__(self, model: TrainedModel, labels: Sequence[str] | Tensor | None, groups: Sequence[str] = ()) -> None:
+        """Start with no prediction.
+
+        Args:
+            model: A loaded run.
+            labels: Names of classes, or targets (n,) or (n, d); None and label sets are not compared.
+            groups: The name of each sample's task (n,), for a score of each task; empty: there are none.
+        """
+        self._unknown, self._groups = 0, groups
+        self._scores: list[float] = []  # of each sample: 1 if it is right and else 0, or the squared error
         self._names = model.classes_by_output
         self._known = known = frozenset().union(*self._names)
         is_box = isinstance(model.setting.action_space, Box)
@@ -104,21 +111,33 @@ class Quality:
         stop = start + len(answer)
         if self._targets is not None:
             errors = answer.reshape(len(answer), -1) - self._targets[start:stop].reshape(len(answer), -1)
-            self._sum += float(errors.square().mean(1).sum())
+            self._scores += errors.square().mean(1).tolist()
         elif self._classes is not None:
             labels = self._classes[start:stop]
             self._unknown += sum(label not in self._known for label in labels)
             pairs = zip(answer.tolist(), labels, strict=True)
-            self._sum += sum(label in self._names[output] for output, label in pairs)
-        self._n += len(answer)
+            self._scores += [float(label in self._names[output]) for output, label in pairs]
 
     def sentence(self) -> str:
-        """Return the quality in words, to follow the number of predictions; empty without labels to compare with."""
+        """Return the quality in words, to follow the number of predictions, and a line for each task of several.
+
+        Empty without labels to compare with.
+        """
         if not self._comparable:
             return ", without an accuracy: no label is the name of a class of the model"
-        if self._targets is not None:
-            return f", RMSE {(self._sum / self._n) ** 0.5:.4g}"
-        if self._classes is None:
+        if not self._scores:
             return ""
         others = f"; {self._unknown} of them are of no class of the model" if self._unknown else ""
-        return f", accuracy {100 * self._sum / self._n:.2f} %{others}"
+        return f", {self._in_words(self._scores)}{others}{self._by_group()}"
+
+    def _by_group(self) -> str:
+        """A line for each task of several, in the order of their names."""
+        scores: dict[str, list[float]] = {}
+        for group, score in zip(self._groups, self._scores, strict=False):
+            scores.setdefault(group, []).append(score)
+        lines = [f"\n  {group}: {self._in_words(own)} of {len(own)}" for group, own in sorted(scores.items())]
+        return "".join(lines) if len(scores) > 1 else ""
+
+    def _in_words(self, scores: Sequence[float]) -> str:
+        mean = sum(scores) / len(scores)
+        return f"accuracy {100 * mean:.2f} %" if self._targets is None else f"RMSE {mean**0.5:.4g}"

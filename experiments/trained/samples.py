@@ -1,25 +1,22 @@
 """New samples to predict: from a file, a folder of images, or a data set by name. Labels may be missing."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from redwood.core.errors import DataError
 from redwood.core.parts import flat
 from redwood.experiments.trained.model import TrainedModel
+from redwood.experiments.trained.table_rows import columns_of, groups_of, read_rows
 from redwood.settings.data import files, tables
 from redwood.settings.data.arrays import Samples
 from redwood.settings.data.catalog import load_dataset
-from redwood.settings.data.columns import NO_COLUMNS, USUAL_TARGETS, Columns
+from redwood.settings.data.columns import NO_COLUMNS
 from redwood.settings.data.folders import SUFFIXES, ImageFiles, image_files
 from redwood.settings.data.table import DATASETS
-
-# Field of `Columns` -> the option of a run that names it.
-_COLUMNS = {"target": "target_column", "task": "task_column", "time": "time_column", "period": "period"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,12 +28,14 @@ class NewSamples:
         names: What each sample is called: its file, or nothing where samples are numbered.
         labels: The label of each sample, by the name of its class, or a target (n,) or (n, d); None: there are none.
         task_id: The task of each sample (n,), if it is known.
+        groups: The name of the task of each sample, such as its month, for scores by task; empty: there is none.
     """
 
     x: Samples
     names: Sequence[str] = ()
     labels: Sequence[str] | Tensor | None = None
     task_id: Tensor | None = None
+    groups: Sequence[str] = ()
 
 
 def read_samples(model: TrainedModel, dataset: str, data_dir: Path, split: str) -> NewSamples:
@@ -66,8 +65,7 @@ def read_samples(model: TrainedModel, dataset: str, data_dir: Path, split: str) 
         return _table(model, path)
     config = flat(model.config)
     size = int(config.get("image_size") or 0)
-    named = {own: _column(model, option) for own, option in _COLUMNS.items()}
-    columns = Columns(**named, features=_features(model))
+    columns = replace(columns_of(model.config, model.signature), slices="")
     data = load_dataset(
         dataset, data_dir, int(config["seed"]), size, columns if dataset.startswith("hf:") else NO_COLUMNS
     )
@@ -75,7 +73,8 @@ def read_samples(model: TrainedModel, dataset: str, data_dir: Path, split: str) 
     samples, labels, contexts = parts[split]
     if isinstance(samples, ImageFiles):  # new images may be of another size than those of the run
         samples = model.image_files(samples.paths)
-    return NewSamples(samples, (), _named(labels, data.class_names), contexts)
+    groups = [] if contexts is None else [(data.task_names or range(contexts.max() + 1))[t] for t in contexts.tolist()]
+    return NewSamples(samples, (), _named(labels, data.class_names), contexts, list(map(str, groups)))
 
 
 def _named(y: Tensor | None, names: Sequence[str]) -> Sequence[str] | Tensor | None:
@@ -88,28 +87,9 @@ def _named(y: Tensor | None, names: Sequence[str]) -> Sequence[str] | Tensor | N
 
 def _table(model: TrainedModel, path: Path) -> NewSamples:
     """The rows of a table, whose features stand in the order of training; the target may be missing."""
-    named = _column(model, "target_column")
-    frame = tables.read_table(path, Columns(target=named)).rename(columns=str)
-    targets = [named] if named else USUAL_TARGETS
-    target = next((column for column in targets if column in frame), None)
-    labels = None
-    if target is not None:
-        column = frame[target]
-        numbers = column.dtype.kind == "f"
-        labels = torch.from_numpy(column.to_numpy(np.float32, copy=True)) if numbers else column.astype(str).tolist()
-    others = (target, *(_column(model, name) for name in ("task_column", "time_column", "slices")))
-    features = frame.drop(columns=[name for name in others if name in frame])
-    return NewSamples(tables.features_of(path.stem, features, _features(model))[0], (), labels)
-
-
-def _features(model: TrainedModel) -> tuple[str, ...]:
-    """Names of the features that the run was trained on; empty where they have none."""
-    return tuple(model.signature.view.get("feature_names", ()))
-
-
-def _column(model: TrainedModel, option: str) -> str:
-    """The column that an option of the run names; empty if none."""
-    return str(flat(model.config).get(option) or "")
+    columns = columns_of(model.config, model.signature)
+    x, labels, others = read_rows(path.stem, tables.read_table(path, columns), columns)
+    return NewSamples(x, (), labels, groups=groups_of(path.stem, others, columns))
 
 
 def _images(model: TrainedModel, folder: Path) -> NewSamples:
@@ -122,12 +102,18 @@ def _images(model: TrainedModel, folder: Path) -> NewSamples:
         raise DataError(f"--dataset {folder} holds no image; name a folder with some ({', '.join(SUFFIXES)}).")
     relative = [path.relative_to(folder) for path in paths]
     names = [path.as_posix() for path in relative]
-    return NewSamples(model.image_files(paths), names, _labels_of([path.parts[:-1] for path in relative], model))
+    labels, groups = _labels_of([path.parts[:-1] for path in relative], model)
+    return NewSamples(model.image_files(paths), names, labels, groups=groups)
 
 
-def _labels_of(folders: Sequence[tuple[str, ...]], model: TrainedModel) -> Sequence[str] | None:
-    """The label of each image by the folders that it lies in, from the outermost; None if not all have one."""
+def _labels_of(folders: Sequence[tuple[str, ...]], model: TrainedModel) -> tuple[Sequence[str] | None, Sequence[str]]:
+    """The label of each image by the folders that it lies in, from the outermost; None if not all have one.
+
+    The second list has the folders around the class folders, such as months; it is empty if there are none.
+    """
     known = frozenset().union(*model.classes_by_output)
     level = min((own.index(name) for own in folders for name in own if name in known), default=0)
     labels = [own[level] for own in folders if len(own) > level]
-    return labels if len(labels) == len(folders) else None
+    if len(labels) < len(folders):
+        return None, ()
+    return labels, ["/".join(own[:level]) for own in folders] if level else ()

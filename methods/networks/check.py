@@ -65,7 +65,8 @@ def check_scores(module: nn.Module, observation_space: Box, n_outputs: int, *, n
         got = tuple(scores.shape) if isinstance(scores, torch.Tensor) else f"a {type(scores).__name__}"
         raise InvalidOptionError(
             f"{name} must map 2 samples {observation_space.shape} to a tensor of scores {expected}, got {got}; "
-            f"give it {n_outputs} outputs."
+            f"give it {n_outputs} outputs: a class or function of --model file.py:NAME gets the number as its argument "
+            "n_outputs, and the number grows with the classes."
         )
 
 

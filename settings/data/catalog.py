@@ -2,6 +2,7 @@
 
 import inspect
 import os
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,14 @@ from redwood.settings.data.sources import ARRAY_FILES, TABLE_FILES, path_of, ref
 from redwood.settings.data.table import DATASETS, ENTRY_POINTS
 
 
-def load_dataset(name: str, data_dir: Path, seed: int, image_size: int, columns: Columns = NO_COLUMNS) -> Dataset:
+def load_dataset(
+    name: str,
+    data_dir: Path,
+    seed: int,
+    image_size: int,
+    columns: Columns = NO_COLUMNS,
+    folders: Collection[str] = (),
+) -> Dataset:
     """Load the data set that `name` stands for.
 
     Args:
@@ -27,6 +35,7 @@ def load_dataset(name: str, data_dir: Path, seed: int, image_size: int, columns:
         seed: Draws the test samples where the source has no test split of its own.
         image_size: Side of the images in pixels; 0 keeps the source's own.
         columns: The uses of the columns of a file; empty names: the usual ones, or none.
+        folders: The task folders of a folder of images to take, see `image_folder`; empty: all.
 
     Raises:
         UnknownNameError: If there is no such data set; the nearest one is named.
@@ -38,7 +47,7 @@ def load_dataset(name: str, data_dir: Path, seed: int, image_size: int, columns:
         raise InvalidOptionError(
             f"--image_size is a number of pixels, or 0 for the data set's own size; got {image_size}."
         )
-    return resized(_load(name, Path(data_dir).expanduser(), seed, image_size, columns), image_size)
+    return resized(_load(name, Path(data_dir).expanduser(), seed, image_size, columns, folders), image_size)
 
 
 def load_in_memory(given: InMemory, seed: int, image_size: int, columns: Columns = NO_COLUMNS) -> Dataset:
@@ -56,7 +65,7 @@ def load_in_memory(given: InMemory, seed: int, image_size: int, columns: Columns
     return resized(data, image_size)
 
 
-def _load(name: str, data_dir: Path, seed: int, image_size: int, columns: Columns) -> Dataset:
+def _load(name: str, data_dir: Path, seed: int, image_size: int, columns: Columns, folders: Collection[str]) -> Dataset:
     refuse_absent(name, data_dir)
     path = path_of(name.removeprefix("hf:"), data_dir)
     if name.startswith("hf:"):
@@ -70,7 +79,7 @@ def _load(name: str, data_dir: Path, seed: int, image_size: int, columns: Column
     if name.startswith("continuum:"):
         return continuum_adapter.load(name.removeprefix("continuum:"), data_dir, seed, image_size)
     if path.is_dir() and name not in DATASETS:
-        return image_folder.image_folder(path, seed, image_size)
+        return image_folder.image_folder(path, seed, image_size, folders)
     return _call(
         name, look_up("data set", name, DATASETS, ENTRY_POINTS, inspect.isfunction), data_dir, seed, image_size
     )

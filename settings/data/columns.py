@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from redwood.core.calls import in_python
 from redwood.core.errors import DataError, InvalidOptionError
 
 # Period of `--period` -> its name in pandas.
@@ -74,7 +75,8 @@ class Columns:
         found = [column for column in USUAL_TARGETS if column in present]
         if len(found) != 1:
             what = f"has the columns {' and '.join(found)}" if found else f"has only the columns {_shown(present)}"
-            raise DataError(f"Data set {name} {what}; name the one to predict by --target_column.")
+            option = "target_column=..." if in_python() else "--target_column"
+            raise DataError(f"Data set {name} {what}; name the one to predict by {option}.")
         return found[0]
 
     def refuse_twice(self, name: str, present: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -65,6 +66,11 @@ def checked_source(given: object) -> str | Dataset | InMemory:
     )
 
 
+def is_table(given: object) -> bool:
+    """True of a pandas DataFrame, and of a pair of them."""
+    return all(_kind(part) == TABLE for part in (given if isinstance(given, tuple) else (given,)))
+
+
 def _is_array(given: object) -> bool:
     """True for an array, a tensor, a column or table of pandas, and a list."""
     has_values = hasattr(given, "__array__") and not isinstance(given, type | np.generic)
@@ -104,8 +110,12 @@ def _described(given: object) -> str:
     kind = type(given)
     if isinstance(given, type):
         return f"the class {given.__name__}; pass an instance"
-    if isinstance(given, IterableDataset) or kind.__name__ in ("IterableDataset", "IterableDatasetDict"):
-        return f"a {kind.__name__}, which is read in one direction only; pass one whose samples can be indexed"
+    article = "an" if kind.__name__[0] in "AEIOUaeiou" else "a"
+    if isinstance(given, IterableDataset | Iterator) or kind.__name__ in ("IterableDataset", "IterableDatasetDict"):
+        return (
+            f"{article} {kind.__name__}, which is read in one direction only; pass one whose samples can be indexed, "
+            "or learn from a live stream as docs/own_loop.md shows"
+        )
     if callable(given):
         return f"the function {getattr(given, '__name__', kind.__name__)}; pass what it returns"
     if isinstance(given, tuple | list):
@@ -116,7 +126,7 @@ def _described(given: object) -> str:
             )
         types = described_types(given[:4]) + (", ..." if len(given) > 4 else "")
         return f"a {kind.__name__} of {len(given)} ({types}); {_MAKE} of arrays"
-    return f"a {kind.__name__}; {_MAKE}"
+    return f"{article} {kind.__name__}; {_MAKE}"
 
 
 _CHUNK = 4096  # number of images that are floats at one time

@@ -142,6 +142,7 @@ def _strata_to_split(name: str, strata: np.ndarray) -> np.ndarray:
     if len(strata) == 0 or counts.min() < 2:
         raise DataError(
             f"Data set {name}: a class (or a class within a task) with fewer than 2 samples cannot be split into "
-            "training and test samples; add samples or give the test samples yourself."
+            "training and test samples; add samples or give the test samples yourself: (x, y, x_test, y_test) or a "
+            "pair (training, test) in Python, x_test and y_test in a file, or the folders train and test."
         )
     return np.asarray(present)

@@ -1,5 +1,7 @@
 """Read a folder of a user's images: find the task folders, the class folders and the size of the images."""
 
+import re
+import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -35,19 +37,21 @@ class _Layout:
     classes: tuple[str, ...]
 
 
-def image_folder(data_dir: Path, seed: int, image_size: int) -> Dataset:
-    """Any images in one folder per class, or in one folder per task that holds the folders of all classes.
+def image_folder(data_dir: Path, seed: int, image_size: int, tasks: Collection[str] = ()) -> Dataset:
+    """Any images in one folder per class, or in one folder per task that holds the folders of its classes.
 
     If `data_dir` has folders `train` and `test` (or `val`), these hold the class folders or the task folders. If it has
     all three, the images of `val` are kept for validation. Otherwise one fifth of each class (of each task), drawn by
     `seed`, is the test split. Classes and tasks are numbered in the order of their names. Images may lie in folders of
-    a class folder, however deep, beside others.
+    a class folder, however deep, beside others. Tasks may have different classes if their names are numbered alike,
+    such as 2024-01. A class without any image is left out with a warning.
 
     Args:
         data_dir: The folder.
         seed: Draws the test split.
         image_size: Height and width of all images in pixels. 0: the size of the inspected images, if they have one size
             of at most 224. Otherwise squares as large as the longest side among them, up to 224.
+        tasks: Folders to take, if some of them are there: the tasks of an earlier run. Others are left out.
 
     Raises:
         DataError: If the folders are in none of the two layouts, or one of them holds no image or cannot be read.
@@ -56,21 +60,18 @@ def image_folder(data_dir: Path, seed: int, image_size: int) -> Dataset:
     if not (data_dir / "train").is_dir():
         others = []
     root = data_dir / "train" if others else data_dir
-    layout = _layout_of(root)
+    layout = _layout_of(root, _chosen(root, tasks))
     check_utf8("a task", layout.tasks)
     for other in others if layout.tasks else ():
-        differing = sorted(set(folders_in(other)) ^ set(layout.tasks))
+        differing = sorted(set(_chosen(other, tasks)) ^ set(layout.tasks))
         if differing:
             raise DataError(f"Only one of {root} and {other} has the task folder {differing[0]}; give both the same.")
-    train = _read(root, layout, *others)
-    labels = train[0][1]
-    never = [name for label, name in enumerate(layout.classes) if not bool((labels == label).any())]
-    if never:
-        raise DataError(f"No task of {root} has an image of the class {never[0]}; add some or remove its folders.")
+    read = [_read(part, layout, *(one for one in (root, *others) if one != part)) for part in (root, *others)]
+    layout, (train, *others_read) = _without_empty_classes(root, layout, read)
     name = data_dir.resolve().name
     if not others:
         return _dataset(name, layout, _held_out(name, train, seed), image_size)
-    test, *kept = (_read(folder, layout, root, *(other for other in others if other != folder)) for folder in others)
+    test, *kept = others_read
     data = _dataset(name, layout, [_joined([train, *kept]), test], image_size)
     if not kept:
         return data
@@ -100,15 +101,25 @@ def with_images_like(data: Dataset, shape: Sequence[int]) -> Dataset:
     return replace(data, x=x.at(*size), x_test=x_test.at(*size), note=note)
 
 
-def _layout_of(root: Path) -> _Layout:
+def _chosen(root: Path, tasks: Collection[str]) -> list[str]:
+    """The folders in a folder: those that are among some tasks, or all of them if none is."""
     names = folders_in(root) if root.is_dir() else []
+    return [name for name in names if name in tasks] or names
+
+
+def _layout_of(root: Path, names: Sequence[str]) -> _Layout:
+    """The layout of the folders `names` in a folder."""
     if len(names) < 2:
         inner = root / names[0] if names else root
         deeper = len(names) == 1 and len(folders_in(inner)) > 1
         remedy = f"if they are in {inner}, name that folder by --dataset" if deeper else "give each class a folder"
         raise _no_layout(root, f"two folders of classes at least are needed, found {len(names)}", remedy)
     inside = {name: frozenset(folders_in(root / name)) for name in names if not holds_image(root / name)}
-    repeated = _repeated(root, inside)
+    if _are_numbered(names) and len(inside) == len(names) and all(inside.values()):
+        classes = sorted(frozenset().union(*inside.values()))
+        if len(classes) > 1 and not _are_numbered(classes):
+            return _task_layout(root, names, classes)
+    repeated = _repeated(root, names, inside)
     if repeated is None:
         return _Layout((), tuple(names))
     if len(inside) < len(names):
@@ -117,15 +128,27 @@ def _layout_of(root: Path) -> _Layout:
     if len(set(inside.values())) > 1:
         one = names[0]
         other = next(name for name in names if inside[name] != inside[one])
-        raise _no_layout(root, f"{one} holds the folders {_listed(inside[one])}, and {other} {_listed(inside[other])}")
+        raise _no_layout(
+            root,
+            f"{one} holds the folders {_listed(inside[one])}, and {other} {_listed(inside[other])}",
+            "make an empty folder for each class that a task lacks, or number the tasks in their order (2024-01, ...), "
+            "which then may have different classes",
+        )
     return _task_layout(root, names, sorted(inside[names[0]]))
 
 
-def _repeated(root: Path, inside: dict[str, frozenset[str]]) -> str | None:
+def _are_numbered(names: Sequence[str]) -> bool:
+    """True if names differ in their numbers alone, such as months 2024-01, and stand in the order of the numbers."""
+    numbers = [tuple(map(int, re.findall("[0-9]+", name))) for name in names]
+    return len({re.sub("[0-9]+", "#", name) for name in names}) == 1 and numbers == sorted(set(numbers)) != [()]
+
+
+def _repeated(root: Path, names: Sequence[str], inside: dict[str, frozenset[str]]) -> str | None:
     """A folder name that may be a class of several tasks; None if these folders are classes.
 
     Args:
         root: The folder around them.
+        names: All folders in it.
         inside: The folders in each folder that holds no image itself.
 
     Raises:
@@ -135,7 +158,7 @@ def _repeated(root: Path, inside: dict[str, frozenset[str]]) -> str | None:
     if len(set(found)) < 2:  # all images of a class in one folder more, such as `images`
         return None
     again = sorted(name for name in set(found) if found.count(name) > 1)
-    if not again and all(inside.values()) and len(inside) == len(folders_in(root)):
+    if not again and all(inside.values()) and len(inside) == len(names):
         one = next(iter(inside))
         raise _no_layout(root, f"no image lies beside the folders {_listed(inside[one])} of {one}")
     return again[0] if again else None
@@ -149,7 +172,8 @@ def _task_layout(root: Path, tasks: Sequence[str], classes: Sequence[str]) -> _L
             "call the two splits train and test."
         )
     for task in tasks:
-        if _layout_of(root / task).tasks:
+        own = folders_in(root / task)
+        if len(own) > 1 and _layout_of(root / task, own).tasks:
             raise _no_layout(root, f"{root / task / classes[0]} holds folders that {classes[1]} beside it repeats")
     return _Layout(tuple(tasks), tuple(classes))
 
@@ -159,6 +183,31 @@ def _no_layout(root: Path, why: str, remedy: str = "") -> DataError:
         f"The folder {root} is neither CLASS/file nor TASK/CLASS/file with the same classes in each task ({why}); "
         f"{remedy or 'move the images, and make an empty folder for each class that a task lacks'}."
     )
+
+
+def _without_empty_classes(
+    root: Path, layout: _Layout, read: Sequence[tuple[Labelled, Tensor | None]]
+) -> tuple[_Layout, list[tuple[Labelled, Tensor | None]]]:
+    """Leave out classes that have no image in any split, with a warning.
+
+    Raises:
+        DataError: If a class has images in other splits alone.
+    """
+    n = len(layout.classes)
+    counts = torch.stack([torch.bincount(labels, minlength=n) for (_, labels), _ in read])
+    trained = counts[0] > 0
+    if bool(trained.all()):
+        return layout, list(read)
+    never = [layout.classes[label] for label in (~trained).nonzero().flatten().tolist()]
+    if bool((counts.sum(0) > 0)[~trained].any()) or int(trained.sum()) < 2:
+        raise DataError(f"No task of {root} has an image of the class {never[0]}; add some or remove its folders.")
+    warnings.warn(
+        f"No task of {root} has an image of the class {_listed(never)}, which is left out; add images to learn it.",
+        stacklevel=2,
+    )
+    number = trained.cumsum(0) - 1
+    kept = tuple(name for name in layout.classes if name not in never)
+    return _Layout(layout.tasks, kept), [((files, number[labels]), tasks) for (files, labels), tasks in read]
 
 
 def _read(root: Path, layout: _Layout, *others: Path) -> tuple[Labelled, Tensor | None]:
@@ -219,11 +268,27 @@ def _dataset(name: str, layout: _Layout, splits: Sequence[tuple[Labelled, Tensor
         task_names=layout.tasks,
     )
     of_tasks = f" in {len(layout.tasks)} tasks ({_listed(layout.tasks)})" if layout.tasks else ""
+    of_tasks += _partial_classes(layout, *splits)
     return replace(
         data,
         note=f"{name}: {len(x)} training and {len(x_test)} test images of {len(layout.classes)} classes "
         f"({_listed(layout.classes)}){of_tasks}, {change}{size[1]} x {size[0]} pixels",
     )
+
+
+def _partial_classes(layout: _Layout, *splits: tuple[Labelled, Tensor | None]) -> str:
+    """The classes that not all tasks have, each with its tasks, as the end of a sentence."""
+    found: set[tuple[int, ...]] = set()
+    for (_, labels), tasks in splits:
+        if tasks is not None:
+            found.update(map(tuple, torch.unique(torch.stack([labels, tasks], 1), dim=0).tolist()))
+    shown = []
+    for label, name in enumerate(layout.classes):
+        own = [task for number, task in enumerate(layout.tasks) if (label, number) in found]
+        if len(own) < len(layout.tasks):
+            shown.append(f"{name} ({_listed(own)})")
+    more = "; ..." if len(shown) > _MOST_NAMES else ""
+    return f", not all with the classes {'; '.join(shown[:_MOST_NAMES])}{more}" if shown else ""
 
 
 def _natural_size(paths: PathTable) -> tuple[tuple[int, int], str]:

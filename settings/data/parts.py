@@ -1,6 +1,6 @@
 """The sources of samples: the option `dataset`. Its text or object decides which other options exist."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -26,6 +26,8 @@ class DataSource(Part):
     kinds: ClassVar[tuple[str, ...] | None] = None  # of data from Python that it reads; None: all
 
     source: Any = field(default="", metadata={"cmd": False})  # name, or what `checked_source` takes
+    # Task folders of an earlier run: of a folder of images, only these are taken, where it has some of them.
+    folders: Sequence[str] = field(default=(), kw_only=True, metadata={"cmd": False})
 
     @override
     def __post_init__(self) -> None:
@@ -83,7 +85,9 @@ class DataSource(Part):
         See `load` for the other arguments and the errors.
         """
         folder, columns = Path(data_dir), self._with(features)
-        return cache(lambda name: self._checked(load_dataset(name, folder, seed, self.side or side, columns)))
+        return cache(
+            lambda name: self._checked(load_dataset(name, folder, seed, self.side or side, columns, self.folders))
+        )
 
     def _with(self, features: tuple[str, ...]) -> Columns:
         return Columns(**vars(self.columns) | {"features": features})

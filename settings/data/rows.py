@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from redwood.core.calls import in_python
 from redwood.core.errors import DataError
 from redwood.core.extras import load_extra
 from redwood.settings.data.arrays import FEW_CLASSES, Samples, times_of
@@ -19,6 +20,10 @@ from redwood.settings.data.slices import coded_slices
 
 if TYPE_CHECKING:
     import pandas
+
+_MOST_COLUMNS, _MOST_ROWS = 12, 5  # in one message
+# Writes a table without the rows that lack values.
+_COMPLETE = "python -c \"import pandas; pandas.read_csv('OLD.csv').dropna().to_csv('NEW.csv', index=False)\""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +74,7 @@ def read_rows(name: str, frame: "pandas.DataFrame", target: str, columns: Column
     """
     y, class_names = _target(name, frame[target])
     time = _times(name, frame, columns) if columns.time else None
-    tasks, task_names = _tasks(name, frame, columns, time)
+    tasks, task_names = tasks_of(name, frame, columns, time)
     slices = _slices(name, frame[columns.slices]) if columns.slices else None
     if n_test:
         is_test = np.arange(len(frame)) >= len(frame) - n_test
@@ -132,14 +137,24 @@ def is_text(column: "pandas.Series") -> bool:
     return bool(pandas.api.types.is_string_dtype(column) or isinstance(column.dtype, pandas.CategoricalDtype))
 
 
-def refuse_missing(name: str, column: "pandas.Series") -> None:
-    """Raise `DataError` if a column of a table has rows without a value."""
-    missing = int(column.isna().sum())
-    if missing:
-        raise DataError(
-            f"Data set {name}: the column {column.name} has no value in {missing} of {len(column)} rows; fill them "
-            "or leave these rows out (DataFrame.fillna or dropna)."
-        )
+def refuse_missing(name: str, columns: "pandas.DataFrame | pandas.Series") -> None:
+    """Raise `DataError`, which names the columns and the first rows, if rows of a table lack values."""
+    lacking = columns.isna() if columns.ndim == 2 else columns.isna().to_frame(columns.name)
+    counts = lacking.sum()
+    counts = counts[counts > 0]
+    if not len(counts):
+        return
+    rows = lacking.any(axis=1).to_numpy().nonzero()[0].tolist()
+    first = ", ".join(map(str, rows[:_MOST_ROWS])) + (", ..." if len(rows) > _MOST_ROWS else "")
+    which = f"the column {counts.index[0]} has"
+    if len(counts) > 1:
+        shown = [f"{column} ({count})" for column, count in counts[:_MOST_COLUMNS].items()]
+        which = f"the columns {', '.join(shown)}{', ...' * (len(counts) > _MOST_COLUMNS)} have"
+    remedy = "DataFrame.fillna or dropna" if in_python() else _COMPLETE
+    raise DataError(
+        f"Data set {name}: {which} no value in {len(rows)} of {len(lacking)} rows (counted from 0: {first}); fill them "
+        f"or leave these rows out ({remedy})."
+    )
 
 
 def coded_classes(name: str, column: "pandas.Series", what: str) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -210,10 +225,14 @@ def _dates(name: str, column: "pandas.Series") -> "pandas.Series":
     return dates.dt.tz_localize(None)
 
 
-def _tasks(
-    name: str, frame: "pandas.DataFrame", columns: Columns, time: Tensor | None
+def tasks_of(
+    name: str, frame: "pandas.DataFrame", columns: Columns, time: Tensor | None = None
 ) -> tuple[Tensor | None, tuple[str, ...]]:
-    """The task of each row, and the names of the tasks in their order."""
+    """The task of each row (N,) or None, and the names of the tasks in their order: of times (N,), if these are given.
+
+    Raises:
+        DataError: If a value is missing, or is no date where a period makes the tasks.
+    """
     if columns.period:
         periods = _dates(name, frame[columns.time]).dt.to_period(PERIODS[columns.period])
         codes, values = _pandas().factorize(periods, sort=True)

@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from redwood.core.errors import DataError, reason_of
 from redwood.core.extras import load_extra
 from redwood.settings.data.columns import Columns
-from redwood.settings.data.dataset import Dataset
+from redwood.settings.data.dataset import Dataset, shortened
 from redwood.settings.data.rows import dataset_of_rows, is_text, read_rows, refuse_missing
 from redwood.settings.data.sources import IMAGE_FILES, TABLE_FILES, refuse_no_file
 
@@ -103,10 +104,23 @@ def from_frames(name: str, frames: Sequence["pandas.DataFrame"], columns: Column
             "the same columns."
         )
     table = load_extra("pandas", "data", "A table").concat(frames, ignore_index=True)
+    refuse_missing(name, table)
     rows = read_rows(name, table, target, columns, seed, n_test=len(frames[1]) if len(frames) > 1 else 0)
     others = {target, columns.task, columns.time, columns.slices} - {""}
     x, names = features_of(name, table.drop(columns=list(others)), columns.features)
-    return dataset_of_rows(name, rows, lambda index: x[index], names)
+    data = dataset_of_rows(name, rows, lambda index: x[index], names)
+    return replace(data, note=_found(data))
+
+
+def _found(data: Dataset) -> str:
+    """The first line of a run: the rows, what is predicted, the tasks and the features."""
+    features = f"{len(data.feature_names)} features ({shortened(data.feature_names)})" if data.feature_names else ""
+    predicted = "numbers to predict" if data.is_regression else f"{data.n_classes} classes ({shortened(data.called)})"
+    tasks = f" in {len(data.task_names)} tasks ({shortened(data.task_names)})" if data.task_names else ""
+    return (
+        f"{data.name}: {len(data.y)} training and {len(data.y_test)} test rows of {predicted}{tasks}"
+        f"{', ' * bool(features)}{features}"
+    )
 
 
 def _with_columns(name: str, frame: "pandas.DataFrame", columns: Columns) -> "pandas.DataFrame":
@@ -137,9 +151,7 @@ def features_of(name: str, frame: "pandas.DataFrame", wanted: Sequence[str] = ()
     """
     if not len(frame.columns):
         raise DataError(f"Data set {name}: the table has no column beside the named ones; add features.")
-    lacking = frame.columns[frame.isna().any()]
-    if len(lacking):
-        refuse_missing(name, frame[lacking[0]])
+    refuse_missing(name, frame)
     if len(frame.columns) == 1 and _holds_arrays(frame.iloc[:, 0]):
         return _stacked(name, frame.iloc[:, 0]), ()
     texts = _texts(name, frame)

@@ -53,6 +53,7 @@ class Earlier:
         observation_space: Space of its samples.
         feature_names: Name of each feature of its samples; empty where they have none.
         known: Its data, if they still exist.
+        task_names: Names of its tasks that are no names of classes, also if its data is gone.
     """
 
     identity: str
@@ -61,6 +62,11 @@ class Earlier:
     observation_space: Box
     feature_names: tuple[str, ...]
     known: EarlierData | None
+    task_names: tuple[str, ...] = ()
+
+    def name_of_further(self, data: Dataset) -> str:
+        """The name of new data that is one task, such as the folder of a month; empty where tasks have no names."""
+        return data.name if self.task_names and not data.task_names and data.name not in self.task_names else ""
 
 
 class Joined(NamedTuple):

@@ -58,10 +58,9 @@ def cut_run(data: Dataset, stream: StreamPart, cut: Cut, earlier: Earlier | None
         return RunTasks(data, tasks, n_outputs, classes_of(data, tasks, n_outputs), names, part, part.start)
     joined = join(earlier, data, tasks, n_outputs, shared=cut.shared_outputs, stream=stream)
     total, first = len(joined.tasks), earlier.num_tasks
+    if len(tasks) == 1 and earlier.name_of_further(data):
+        names = (earlier.name_of_further(data),)
     if earlier.known is not None:
-        before = earlier.known.task_names
-        if before and cut.shared_outputs and len(tasks) == 1 and not data.task_names and data.name not in before:
-            names = (data.name,)  # such as the folder of a month; all tasks have the same classes
         first, names = 0, earlier.known.with_names(names, total)
     n_outputs = len(joined.classes.outputs) or n_outputs
     return RunTasks(joined.data, joined.tasks, n_outputs, joined.classes, names, range(first, total), earlier.num_tasks)

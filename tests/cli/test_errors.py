@@ -114,6 +114,7 @@ CASES = {
         "--slurm mem=8G is for --launcher slurm",
     ),
     "options of SLURM for one run": ([*PAIR, "--slurm", "mem=8G"], "--slurm mem=8G is for several runs; leave it out"),
+    "Ray for one run": ([*PAIR, "--launcher", "ray"], "for the workers of one run see docs/distributed.md"),
     "no jobs": ([*PAIR, "--jobs", "0"], "--jobs: 0 has to be at least 1"),
     "version with seeds": (["--version", "--seeds", "3"], "--version goes alone; leave --seeds out."),
     # commands

@@ -40,7 +40,7 @@ SELECTION = {
 OWN = {
     "resume": "launcher",
     "predict": "task_id",
-    "extend": "trust",
+    "extend": "dataset",
     "export": "format",
     "report": "out",
     "bench": "select",

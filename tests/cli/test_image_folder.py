@@ -12,7 +12,7 @@ CLASSES = {"cat": 3, "dog": 3}
 FOLDERS = {
     "photos": {"photos": CLASSES},
     "photos_by_month": {"photos_by_month/2024-02": CLASSES, "photos_by_month/2024-01": CLASSES},
-    "photos_mixed": {"photos_mixed/2024-01": CLASSES, "photos_mixed/2024-02": {"dog": 3, "fox": 3}},
+    "photos_mixed": {"photos_mixed/north": CLASSES, "photos_mixed/south": {"dog": 3, "fox": 3}},
 }
 SHORT = ["--passes", "1", "--accelerator", "cpu", "--run_dir", "run"]
 
@@ -52,6 +52,6 @@ def test_any_other_layout_is_refused(answer, tmp_path):
     assert status == 2 and not (tmp_path / "run").exists()
     assert shown.err == (
         "error: The folder photos_mixed is neither CLASS/file nor TASK/CLASS/file with the same classes in each task "
-        "(2024-01 holds the folders cat, dog, and 2024-02 dog, fox); move the images, and make an empty folder for "
-        "each class that a task lacks.\n"
+        "(north holds the folders cat, dog, and south dog, fox); make an empty folder for each class that a task "
+        "lacks, or number the tasks in their order (2024-01, ...), which then may have different classes.\n"
     )

@@ -219,7 +219,7 @@ def test_ctrl_c_on_a_terminal(tmp_path, capsys):
     assert not (folder / "results.json").exists()
     assert main(["resume", str(folder)]) == 0
     shown = capsys.readouterr().out
-    assert re.search(r"^goes on inside phase 2/2; [\d.]+ s until that phase$", shown, re.MULTILINE)
+    assert re.search(r"^goes on inside phase 2/2, after its step \d+; [\d.]+ s before that phase$", shown, re.MULTILINE)
     assert "wall time of all sittings" in shown
     expected = whole(tmp_path / "whole", *options, "--passes", "40")
     assert comparable(folder) == comparable(expected)

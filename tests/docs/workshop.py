@@ -26,14 +26,15 @@ def furnish(folder: Path) -> None:
     _write_sales(folder / "sales.csv", random)
     labels = {"photos": ("bird", "cat", "dog", "fox"), "more_images": ("cow", "horse")}
     labels |= {f"photos_by_month/2024-0{month}": ("cat", "dog") for month in (1, 2)}
-    labels |= {"photos_mixed/2024-01": ("cat", "dog"), "photos_mixed/2024-02": ("dog", "fox")}
+    labels |= {"photos_mixed/north": ("cat", "dog"), "photos_mixed/south": ("dog", "fox")}
     for name, label in ((name, label) for name, several in labels.items() for label in several):
         _write_images(folder / name / label, random)
     _write_images(folder / "new_images", random)
     (tasks, pool) = (block.text for block in ALL if block.page == "docs/task_streams.md" and block.language == "yaml")
     (folder / "tasks.yaml").write_text(tasks)
     (folder / "pool.yaml").write_text(pool)
-    for file, mark in (("parts.py", "(OptimizerPart)"), ("policies.py", "(PolicyPart)")):
+    own_code = {"parts.py": "(OptimizerPart)", "policies.py": "(PolicyPart)", "my_net.py": "class Net(nn.Module)"}
+    for file, mark in own_code.items():
         (folder / file).write_text(next(block.text for block in ALL if mark in block.text))
     ModuleLibrary(folder / "DIR").add_module(
         {"weight": torch.ones(2, 2)}, role="stem", position=0, model="mlp", task="digits"

@@ -27,6 +27,17 @@ class Mine(Rehearsal):
     "Rehearsal in a file of the user's."
 """
 
+NETWORK = """
+from torch import nn
+
+class Net(nn.Linear):
+    def __init__(self, n_outputs):
+        super().__init__(64, n_outputs)
+
+    def forward(self, x):
+        return super().forward(x.flatten(1).float())
+"""
+
 
 def rehearse():
     method = Rehearsal()
@@ -43,6 +54,14 @@ def test_a_method_from_a_file_is_trained_by_two_workers_and_comes_back(tmp_path,
     assert comparable(results)["cost"] == comparable(expected)["cost"]
     assert all(map(torch.equal, method.network.parameters(), weights))
     assert setting.open_stream().evaluate(method).per_task == results.accuracy_matrix[-1]
+
+
+def test_a_network_of_a_file_that_only_the_workers_have_loaded_comes_back(tmp_path):
+    path = tmp_path / "own_network.py"
+    path.write_text(NETWORK)
+    setting, method = small_setting("class_incremental", workers=2, nb_tasks=1), Rehearsal(model=f"{path}:Net")
+    setting.apply(method, quiet=True, accelerator="cpu")
+    assert type(method.network).__name__ == "Net"
 
 
 @dataclass

@@ -66,6 +66,13 @@ def test_the_remedy_can_be_pasted(option, reference, told, told_in_python):
     refuse_untrusted({"method": reference}, Path("runs/x/config.yaml"), option, given={reference: object})
 
 
+def test_the_command_is_told_with_its_trust():
+    with from_command_line("redwood", ["predict", "runs/a b"]), pytest.raises(UsageError) as raised:
+        refuse_untrusted({"model": "net.py:Net"}, Path("runs/a b/config.yaml"), LOAD)
+    assert str(raised.value).startswith("predict runs/a b/config.yaml names code that would be run, model: net.py:Net")
+    assert "(redwood predict 'runs/a b' --trust)" in str(raised.value)
+
+
 @pytest.mark.parametrize("value", ["digits", "missing.yaml", ""])
 def test_a_pool_by_name_and_a_missing_file_are_no_code(value):
     refuse_untrusted({"concepts": value, "stream_file": value}, Path("config.yaml"), "resume")

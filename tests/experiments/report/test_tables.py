@@ -106,6 +106,14 @@ class TestPrintResults:
         assert words(text, "average top-5 accuracy") == ["95.0"]
         assert words(text, "top-5 at the end") == ["100.0", "90.0"]
 
+    def test_the_first_line_is_never_broken(self):
+        text = printed(print_results, run(TWO_TASKS, dataset="photos/" * 30))
+        assert text.splitlines()[0] == f"class_incremental · rehearsal · {'photos/' * 30} · seed 3"
+
+    def test_negative_forgetting_is_explained(self):
+        text = printed(print_results, run([[0.5, 0.1], [0.7, 0.9]]))
+        assert words(text, "forgetting (negative: earlier tasks have improved)") == ["-20.0"]
+
     def test_undefined_is_an_en_dash(self):
         text = printed(print_results, run([[0.5, 0.6]], num_phases=1))
         for name in ("forgetting", "backward transfer", "forward transfer", "online accuracy"):

@@ -372,6 +372,7 @@ class TestCommandLine:
         assert main([*arguments, "--run_dir", str(tmp_path / "run")]) == 0
         shown = capsys.readouterr().out
         assert f"goes on from the run in {parent}, after its 2 phases" in shown.splitlines()
+        assert f"options as in {parent}: --batch_size=16 --passes=2" in shown.splitlines()
         assert "wall time of all sittings" in shown
         card = model_card(redwood.load(tmp_path / "run"), "safetensors", "mine")
         data = [str(folder / f"{name}_classes.npz") for name in ("first", "more")]

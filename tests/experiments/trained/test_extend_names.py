@@ -71,7 +71,15 @@ def parts(way, folder, numbers):
 
 def earlier_of(stream):
     space = stream.observation_space
-    return Earlier("run", stream.total_tasks, stream.classes(), space, stream.feature_names, stream.as_earlier())
+    return Earlier(
+        "run",
+        stream.total_tasks,
+        stream.classes(),
+        space,
+        stream.feature_names,
+        stream.as_earlier(),
+        stream.task_names(),
+    )
 
 
 def extended(before, key, dataset, **options):

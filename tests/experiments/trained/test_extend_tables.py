@@ -1,9 +1,12 @@
 """A monthly table: the months to come extend a run on the months before."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 
+import redwood
 from redwood.cli import main
 from redwood.settings.scores.results import Results
 from tests.methods.helpers import one_sentence
@@ -36,6 +39,22 @@ def test_later_months_come_behind_with_columns_in_any_order(run, tmp_path):
     results = Results.load(tmp_path / "new" / "results.json")
     assert results.task_names == ["2024-01", "2024-02", "2024-03"] and results.class_names == ["down", "up"]
     assert len(results.accuracy_matrix) == 3 and results.accuracy_matrix[-1][-1] > 0.8
+
+
+def test_a_data_frame_has_the_columns_of_the_run_unless_others_are_named(run, tmp_path):
+    model, later = redwood.load(run, device="cpu"), table(["2024-03-01", "2024-03-30"], seed=1)
+    assert model.learn(later, run_dir=tmp_path / "march", quiet=True).task_names[-1] == "2024-03"
+    april = table(["2024-04-01", "2024-04-30"]).rename(columns={"date": "day", "label": "trend"})
+    results = model.learn(april, target_column="trend", time_column="day", run_dir=tmp_path / "april", quiet=True)
+    assert results.task_names[-1] == "2024-04"
+
+
+def test_predictions_are_scored_by_month(run, tmp_path, capsys):
+    table(["2024-03-01", "2024-04-30"], seed=1).to_csv(tmp_path / "later.csv", index=False)
+    options = ["--dataset", str(tmp_path / "later.csv"), "--out", str(tmp_path / "out.csv")]
+    assert main(["predict", str(run), *options]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r", accuracy .* %\n  2024-03: accuracy .* % of 124\n  2024-04: accuracy .* % of 117\n", said)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Runs on a user's images, and other images for them."""
 
 import csv
+import shutil
 
 import pytest
 
@@ -48,6 +49,25 @@ def test_a_folder_around_a_single_further_month_is_that_month(run, tmp_path):
     assert Results.load(tmp_path / "run" / "results.json").task_names == ["2024-01", "2024-02", "2024-06"]
 
 
+@pytest.mark.parametrize("setting", ["domain_incremental", "class_incremental"])
+def test_a_month_that_was_put_beside_those_of_the_run(tmp_path, recwarn, setting):
+    """Earlier months are tested as before; what lies beside them is left out, whatever classes it has."""
+    for month in ("2024-01", "2024-02"):
+        class_folders(tmp_path / "photos" / month, TWO, size=(12, 8))
+    photos, options = tmp_path / "photos", [*OPTIONS, "--run_dir"]
+    pair = ["--setting", setting, "--method", "finetune", "--dataset", str(photos)]
+    assert main([*pair, *options, str(tmp_path / "run")]) == 0
+    class_folders(photos / "2024-03", TWO | {"rust": 4}, size=(12, 8))
+    more = ["--dataset", str(photos / "2024-03")]
+    assert main(["extend", str(tmp_path / "run"), *more, *options, str(tmp_path / "march")]) == 0
+    results = Results.load(tmp_path / "march" / "results.json")
+    assert results.task_names == ["2024-01", "2024-02", "2024-03"] and results.class_names == ["dent", "ok", "rust"]
+    assert not [w for w in recwarn if "cannot be read" in str(w.message)]
+    shutil.rmtree(photos / "2024-01")
+    assert main(["extend", str(tmp_path / "run"), *more, *options, str(tmp_path / "alone")]) == 0
+    assert Results.load(tmp_path / "alone" / "results.json").task_names == ["2024-03"]
+
+
 @pytest.mark.parametrize(("around", "inside"), [("dent", TWO), ("2024-06", {"rust": 4, "bent": 4})])
 def test_a_folder_around_a_class_or_other_classes_is_no_month(run, tmp_path, capsys, around, inside):
     class_folders(tmp_path / "june" / around, inside, size=(12, 8))
@@ -80,6 +100,14 @@ class TestAccuracy:
         rows, said = self.said(run, tmp_path / "new", capsys)
         right = sum(row["class"] in row["sample"].split("/") for row in rows)
         assert f"8 predictions in {tmp_path / 'out.csv'}, accuracy {100 * right / 8:.2f} %\n" in said
+
+    def test_of_each_month(self, run, tmp_path, capsys):
+        for month in ("2024-03", "2024-04"):
+            class_folders(tmp_path / "new" / month, TWO, size=(12, 8))
+        rows, said = self.said(run, tmp_path / "new", capsys)
+        for month in ("2024-03", "2024-04"):
+            own = [row["class"] in row["sample"].split("/") for row in rows if row["sample"].startswith(month)]
+            assert f"\n  {month}: accuracy {100 * sum(own) / 8:.2f} % of 8\n" in said
 
     def test_of_classes_that_are_shared(self, tmp_path, capsys):
         class_folders(tmp_path / "photos", {name: 4 for name in ("ant", "bee", "cow", "eel")}, size=(12, 8))

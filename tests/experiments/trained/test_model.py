@@ -92,6 +92,8 @@ class TestAClassifier:
         Image.fromarray(np.full((20, 30, 3), 200, np.uint8)).save(tmp_path / "a.png")
         images = model.read_images([tmp_path / "a.png"])
         assert torch.equal(images, torch.full((1, 1, 8, 8), 200, dtype=torch.uint8))
+        assert torch.equal(model.read_images(str(tmp_path / "a.png")), images)
+        assert torch.equal(model.read_images(tmp_path), images)
         with refused("trained on samples in 0..16, and these go up to 200", DataError):
             model.predict(images)
 

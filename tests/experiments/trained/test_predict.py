@@ -190,15 +190,24 @@ class TestTables:
         frame.assign(colour="red").to_csv(tmp_path / "more.csv", index=False)
         frame.assign(shop="west").to_csv(tmp_path / "texts.csv", index=False)
         frame[["a", "kind"]].to_csv(tmp_path / "few.csv", index=False)
+        frame.assign(b=frame.b.where(frame.index != 5)).to_csv(tmp_path / "gap.csv", index=False)
         for name, sentence in [
             ("more", "has a column colour of texts, unlike the data of the run; give it the same columns"),
             ("texts", "the column shop holds 'west', which the data of the run did not; leave these rows out"),
             ("few", "lacks the column b, unlike the data of the run; give it the same columns"),
+            ("gap", "the column b has no value in 1 of 120 rows (counted from 0: 5)"),
         ]:
             assert main(["predict", str(run), "--dataset", str(tmp_path / f"{name}.csv")]) == 2
             said = capsys.readouterr().err
             assert_one_sentence(said)
             assert sentence in said
+
+    def test_a_data_frame_is_predicted_in_python_too(self, table):
+        frame, run, wanted = table
+        model = redwood.load(run, device="cpu")
+        shuffled = frame[["shop", "c", "b", "a", "kind"]]
+        assert [model.class_names[output] for output in model.predict(shuffled).tolist()] == wanted
+        assert model.predict_proba(shuffled.drop(columns="kind")).argmax(1).equal(model.predict(shuffled))
 
 
 class TestImages:

@@ -71,7 +71,7 @@ def test_functions_and_classes_get_what_they_take(file, name):
         (":three", r"or one without arguments, but it takes \(a, b, c\)"),
         (":text", "but it returned a str"),
         (":fails", r"nets.py:fails fails \(ZeroDivisionError: division by zero, in line 29\)"),
-        (":Flat", r"network Flat must map 2 samples .* give it 10 outputs"),
+        (":Flat", r"network Flat must map 2 samples .* give it 10 outputs: .* as its argument n_outputs"),
     ],
 )
 def test_what_makes_no_network(file, name, sentence):

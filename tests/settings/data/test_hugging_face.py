@@ -138,7 +138,7 @@ class TestColumns:
             (pictures(), {"target": "breed"}, "--target_column breed is no column of pets, which has 'image', 'label'"),
             (pictures(), {"target": "image"}, "classes .* of the column image are integers or texts"),
             (pictures(fine=LABELS).cast_column("fine", CLASSES).rename_column("label", "coarse"),
-             {}, "name the one to predict by --target_column"),
+             {}, "name the one to predict by target_column=..."),
             (pictures(labels=[-1] * 3 + LABELS[3:]), {}, "column label has no value in 3 of 60 rows"),
             (numbers(x=[[1, 2]] * N, z=range(N)), {}, "column x holds arrays and there are other features, z"),
             (numbers(x=[[1, 2]] * 59 + [[1]]), {}, "arrays of the column x are not of one shape|cannot"),

@@ -6,7 +6,9 @@ import torch
 from redwood.core.errors import DataError
 from redwood.settings import DomainIncrementalSetting
 from redwood.settings.data.catalog import load_dataset
+from redwood.settings.data.dataset import describe_data
 from redwood.settings.data.folders import ImageFiles
+from redwood.settings.data.image_folder import image_folder
 from tests.images import class_folders, every, save
 from tests.methods.helpers import one_sentence
 
@@ -209,16 +211,48 @@ class TestTasks:
             load_dataset(str(tmp_path), tmp_path, 0, 0)
 
 
+class TestTasksWithDifferentClasses:
+    """Names that are numbered in their order tell that folders are tasks, whatever classes these have."""
+
+    def test_a_class_that_comes_later(self, tmp_path):
+        class_folders(tmp_path / "photos" / "2024-01", TWO)
+        class_folders(tmp_path / "photos" / "2024-02", TWO | {"rust": 5})
+        class_folders(tmp_path / "photos" / "2024-03", {"rust": 5})
+        data = load_dataset(str(tmp_path / "photos"), tmp_path, 0, 0)
+        assert (data.class_names, data.task_names) == (("dent", "ok", "rust"), ("2024-01", "2024-02", "2024-03"))
+        assert [sorted(set(data.y[data.contexts == task].tolist())) for task in range(3)] == [[0, 1], [0, 1, 2], [2]]
+        own = "dent (2024-01, 2024-02); ok (2024-01, 2024-02); rust (2024-02, 2024-03)"
+        assert f"in 3 tasks (2024-01, 2024-02, 2024-03), not all with the classes {own}, 8 x 8 pixels" in data.note
+
+    def test_a_class_without_any_image_is_left_out(self, tmp_path):
+        for month in ("2024-01", "2024-02"):
+            class_folders(tmp_path / "photos" / month, {"dent": 5, "ant": 0, "ok": 5})
+            (tmp_path / "photos" / month / "ant").mkdir()
+        with pytest.warns(UserWarning, match="No task of .* has an image of the class ant, which is left out"):
+            data = load_dataset(str(tmp_path / "photos"), tmp_path, 0, 0)
+        assert data.class_names == ("dent", "ok") and data.y.unique().tolist() == [0, 1]
+        assert "not all with" not in data.note
+
+    def test_only_the_tasks_of_an_earlier_run(self, tmp_path):
+        class_folders(tmp_path / "photos" / "2024-01", TWO)
+        class_folders(tmp_path / "photos" / "2024-02", TWO)
+        before = load_dataset(str(tmp_path / "photos"), tmp_path, 0, 0)
+        class_folders(tmp_path / "photos" / "2024-03", {"rust": 5})
+        data = image_folder(tmp_path / "photos", 0, 0, before.task_names)
+        assert describe_data(data) == describe_data(before) and data.class_names == before.class_names
+
+
 class TestOtherLayouts:
     @pytest.mark.parametrize(
         ("folders", "why"),
         [
-            ({"2024-01": TWO, "2024-02": {"dent": 5, "ok": 5, "rust": 5}}, "2024-02 dent, ok, rust"),
-            ({"2024-01": TWO, "2024-02": {"rust": 5, "bent": 5}}, "no image lies beside the folders dent, ok of 2024-"),
+            ({"north": TWO, "south": {"dent": 5, "ok": 5, "rust": 5}}, "south dent, ok, rust"),
+            ({"north": TWO, "south": {"rust": 5, "bent": 5}}, "no image lies beside the folders dent, ok of north"),
+            ({"week10": TWO, "week9": {"dent": 5, "rust": 5}}, "or number the tasks in their order"),
             ({"2024-01": TWO, "2024-02": TWO, "": {"more": 1}}, "more holds images, and other folders repeat dent"),
             ({"a/2024-01": TWO, "a/2024-02": TWO, "b/2024-01": TWO, "b/2024-02": TWO}, "a/2024-01 holds folders that"),
         ],
-        ids=["other classes", "none shared", "images beside", "one level more"],
+        ids=["other classes", "none shared", "names out of order", "images beside", "one level more"],
     )
     def test_are_one_sentence_with_both(self, tmp_path, folders, why):
         for name, counts in folders.items():

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from redwood.branches.streaming.moving_window import MovingWindow
+from redwood.core.calls import from_command_line
 from redwood.core.errors import DataError, InvalidOptionError, RedwoodError
 from redwood.methods.baselines import Random
 from redwood.settings import ContinualSetting, DomainIncrementalSetting, Table
@@ -47,7 +48,7 @@ class TestFeatures:
     @pytest.mark.parametrize(
         ("column", "sentence"),
         [
-            ([None] + [1.0] * (N - 1), "column c has no value in 1 of 240 rows; fill them or leave these rows out"),
+            ([None] + [1.0] * (N - 1), "column c has no value in 1 of 240 rows .*; fill them or leave these rows out"),
             ([np.inf] + [1.0] * (N - 1), "column c holds infinite values; replace them"),
             ([f"text {number}" for number in range(N)], "column c holds 240 different texts; up to 50 become"),
             ([f"shop/{n % 9}.JPG" for n in range(N)], "column c names image files, which redwood reads from folders"),
@@ -104,7 +105,7 @@ class TestTarget:
     @pytest.mark.parametrize(
         ("columns", "options", "sentence"),
         [
-            ({"y": 0}, {}, "has the columns label and y; name the one to predict by --target_column"),
+            ({"y": 0}, {}, "has the columns label and y; name the one to predict by target_column=..."),
             (
                 {},
                 {"target": "price"},
@@ -125,9 +126,25 @@ class TestTarget:
             made(frame(**columns), **{"time": "date"} | options if options.get("target") != "date" else options)
         assert one_sentence(caught.value)
 
+    def test_a_note_says_what_was_found(self):
+        note = made(frame(), time="date", period="month").note
+        assert note.startswith("table: 192 training and 48 test rows of 2 classes (") and "2 features (a, b)" in note
+        assert " in 4 tasks (2024-01, 2024-02, 2024-03, 2024-04), " in note
+
+    def test_all_missing_values_are_told_at_once(self):
+        table = frame().reset_index(drop=True)
+        table.loc[[3, 7], "a"] = np.nan
+        table.loc[[7, 9], "label"] = None
+        columns = r"the columns a \(2\), label \(2\) have no value in 3 of 240 rows \(counted from 0: 3, 7, 9\)"
+        with pytest.raises(DataError, match=columns + r".*\(DataFrame.fillna or dropna\)"):
+            made(table, time="date")
+        with from_command_line("redwood"), pytest.raises(DataError, match=r"read_csv\('OLD.csv'\).dropna") as caught:
+            made(table, time="date")
+        assert one_sentence(caught.value)
+
     def test_without_a_usual_name_the_columns_are_listed(self):
         with pytest.raises(
-            DataError, match="has only the columns 'a', 'b'; name the one to predict by --target_column"
+            DataError, match=r"has only the columns 'a', 'b'; name the one to predict by target_column=\.\.\."
         ):
             made(frame()[["a", "b"]])
 
