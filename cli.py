@@ -76,15 +76,23 @@ def _answer(argv: list[str]) -> int:
         print(printable(f"error: {told_of_exit(request)}"), file=sys.stderr)
         return USAGE_ERROR
     except BrokenPipeError:
-        # A reader such as `head` has closed the pipe. The rest of the output must not fail when Python ends, either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # a reader such as `head` has closed the pipe
         return FAILED
     except (OSError, MemoryError, RuntimeError) as error:
         sentence = lack_of_room(error)
         if sentence is None:
             raise
         print(f"error: {sentence}", file=sys.stderr)
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _drop_output()
         return USAGE_ERROR
+
+
+def _drop_output() -> None:
+    """Let the rest of the output vanish: it must not fail once more when Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _refuse_deleted_folder() -> None:

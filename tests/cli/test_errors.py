@@ -351,9 +351,12 @@ def test_an_error_of_ours_is_no_usage_error(monkeypatch):
 class TestOutput:
     """Where nothing can be printed, there is no traceback, either."""
 
-    def test_a_full_disk(self):
+    @pytest.mark.parametrize("command", ["list", "--version"])
+    def test_a_full_disk(self, command, monkeypatch):
+        """Output that fills the stream's buffer fails at once, and less than that at the end."""
+        monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
         with open("/dev/full", "w") as full:
-            done = run("list", stdout=full)
+            done = run(command, stdout=full)
         assert done.returncode == 2
         assert done.stderr.splitlines() == [
             "error: What is printed, or a file, cannot be written (No space left on device); make room there. "
