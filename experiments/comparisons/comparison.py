@@ -62,6 +62,18 @@ class Comparison(Shown):
         """The pairs, in the order of the settings and methods."""
         return iter(self.pairs)
 
+    def __contains__(self, name: object) -> bool:
+        """Whether there is a pair, or one of such a method or of such a setting and method; see `[]`."""
+        return name in self.pairs if isinstance(name, PairResults) else bool(self._pairs_of(name))
+
+    def _pairs_of(self, name: object) -> list[PairResults]:
+        setting, method = name if isinstance(name, tuple) else (None, name)
+        return [
+            pair
+            for pair, shown in zip(self.pairs, with_short_names(self.pairs), strict=True)
+            if setting in (None, pair.setting, shown.setting) and method in (pair.method, shown.method)
+        ]
+
     def __getitem__(self, name: str | tuple[str, str]) -> PairResults:
         """The pair of a method, or of a setting and a method where there are several settings.
 
@@ -70,14 +82,9 @@ class Comparison(Shown):
             InvalidOptionError: If several settings have the method, and none is named.
         """
         setting, method = name if isinstance(name, tuple) else (None, name)
-        short = with_short_names(self.pairs)
-        found = [
-            pair
-            for pair, shown in zip(self.pairs, short, strict=True)
-            if setting in (None, pair.setting, shown.setting) and method in (pair.method, shown.method)
-        ]
+        found = self._pairs_of(name)
         if not found:
-            known = {shown.method if setting is None else shown.label for shown in short}
+            known = {shown.method if setting is None else shown.label for shown in with_short_names(self.pairs)}
             raise UnknownNameError("pair", method if setting is None else f"{setting} / {method}", known)
         if len(found) > 1:
             first = found[0].setting

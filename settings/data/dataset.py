@@ -1,6 +1,7 @@
 """A data set in memory or in files, with classes, label sets or numbers to predict. Every stream is cut from one."""
 
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -317,6 +318,12 @@ def describe_data(data: Dataset) -> dict[str, object]:
     if data.validation is not None:
         facts["hash of validation mask"] = _hash(data.validation)
     return facts
+
+
+def task_order(name: str) -> tuple[int | str, ...]:
+    """Return what the names of tasks are sorted by: numbers in them count by their value, so that 2 precedes 10."""
+    texts = re.split("([0-9]+)", name)  # a number stands at each odd place
+    return tuple(int(text) if place % 2 else text for place, text in enumerate(texts))
 
 
 def _hash(values: Tensor) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from redwood.core.errors import DataError
 from redwood.settings.data.checks import check_utf8
-from redwood.settings.data.dataset import Dataset
+from redwood.settings.data.dataset import Dataset, task_order
 from redwood.settings.data.folders import ImageFiles, Labelled, folders_in, holds_image, joined, labelled, opened_image
 from redwood.settings.data.holdout import hold_out, hold_out_rows
 from redwood.settings.data.paths import PathTable
@@ -29,7 +29,7 @@ class _Layout:
     """The folders that hold the images.
 
     Attributes:
-        tasks: The task folders in the order of their names; empty: the class folders are in the folder itself.
+        tasks: The task folders in their order; empty: the class folders are in the folder itself.
         classes: The class folders in the order of their names.
     """
 
@@ -42,9 +42,9 @@ def image_folder(data_dir: Path, seed: int, image_size: int, tasks: Collection[s
 
     If `data_dir` has folders `train` and `test` (or `val`), these hold the class folders or the task folders. If it has
     all three, the images of `val` are kept for validation. Otherwise one fifth of each class (of each task), drawn by
-    `seed`, is the test split. Classes and tasks are numbered in the order of their names. Images may lie in folders of
-    a class folder, however deep, beside others. Tasks may have different classes if their names are numbered alike,
-    such as 2024-01. A class without any image is left out with a warning.
+    `seed`, is the test split. Classes and tasks are in the order of their names; in those of tasks, 2 precedes 10.
+    Images may lie in folders of a class folder, however deep, beside others. Tasks may have different classes if their
+    names are numbered alike, such as 2024-01. A class without any image is left out with a warning.
 
     Args:
         data_dir: The folder.
@@ -138,9 +138,9 @@ def _layout_of(root: Path, names: Sequence[str]) -> _Layout:
 
 
 def _are_numbered(names: Sequence[str]) -> bool:
-    """True if names differ in their numbers alone, such as months 2024-01, and stand in the order of the numbers."""
-    numbers = [tuple(map(int, re.findall("[0-9]+", name))) for name in names]
-    return len({re.sub("[0-9]+", "#", name) for name in names}) == 1 and numbers == sorted(set(numbers)) != [()]
+    """True if names differ in their numbers alone, such as the months 2024-01 and 2024-02."""
+    numbers = {tuple(map(int, re.findall("[0-9]+", name))) for name in names}
+    return len({re.sub("[0-9]+", "#", name) for name in names}) == 1 and len(numbers) == len(names) and numbers != {()}
 
 
 def _repeated(root: Path, names: Sequence[str], inside: dict[str, frozenset[str]]) -> str | None:
@@ -175,7 +175,7 @@ def _task_layout(root: Path, tasks: Sequence[str], classes: Sequence[str]) -> _L
         own = folders_in(root / task)
         if len(own) > 1 and _layout_of(root / task, own).tasks:
             raise _no_layout(root, f"{root / task / classes[0]} holds folders that {classes[1]} beside it repeats")
-    return _Layout(tuple(tasks), tuple(classes))
+    return _Layout(tuple(sorted(tasks, key=task_order)), tuple(classes))
 
 
 def _no_layout(root: Path, why: str, remedy: str = "") -> DataError:

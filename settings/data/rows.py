@@ -14,7 +14,7 @@ from redwood.core.errors import DataError
 from redwood.core.extras import load_extra
 from redwood.settings.data.arrays import FEW_CLASSES, Samples, times_of
 from redwood.settings.data.columns import PERIODS, Columns
-from redwood.settings.data.dataset import Dataset
+from redwood.settings.data.dataset import Dataset, task_order
 from redwood.settings.data.holdout import hold_out_rows
 from redwood.settings.data.slices import coded_slices
 
@@ -240,12 +240,14 @@ def tasks_of(
         return torch.from_numpy(codes.astype(np.int64)), names
     if not columns.task:
         return None, ()
-    codes, names = coded_classes(name, frame[columns.task], "tasks")
+    column = frame[columns.task]
+    codes, names = coded_classes(name, column, "tasks")
+    order = list(range(len(names)))
     if time is not None:  # in the order in which they begin
-        begins = [time.numpy()[codes == code].min() for code in range(len(names))]
-        order = np.argsort(begins, kind="stable")
-        codes, names = np.argsort(order)[codes], tuple(names[code] for code in order)
-    return torch.from_numpy(codes), names
+        order = np.argsort([time.numpy()[codes == code].min() for code in order], kind="stable").tolist()
+    elif is_text(column) and column.dtype != "category":  # a category has an order of its own
+        order = sorted(order, key=lambda code: task_order(names[code]))
+    return torch.from_numpy(np.argsort(order)[codes]), tuple(names[code] for code in order)
 
 
 def _slices(name: str, column: "pandas.Series") -> np.ndarray:

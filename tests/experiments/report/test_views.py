@@ -110,6 +110,8 @@ class TestContainer:
     def test_pairs_by_method_and_in_order(self):
         assert COMPARISON["ewc"] is PAIR and COMPARISON["<Own>"] is COMPARISON["file.py:<Own>"] is FAILED
         assert COMPARISON["class_incremental", "rehearsal"] is OTHER
+        assert "ewc" in COMPARISON and ("class_incremental", "rehearsal") in COMPARISON and OTHER in COMPARISON
+        assert "ecw" not in COMPARISON and ("task_incremental", "ewc") not in COMPARISON
         assert list(COMPARISON) == [PAIR, OTHER, FAILED] and len(COMPARISON) == 3
         assert set(significance_of(COMPARISON)) == {"class_incremental"}
 

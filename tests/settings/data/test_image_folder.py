@@ -154,6 +154,15 @@ class TestTasks:
             for path, label, task in zip(x.paths, y.tolist(), tasks.tolist(), strict=True):
                 assert f"/{data.task_names[task]}/{data.class_names[label]}/" in path
 
+    @pytest.mark.parametrize("second", [TWO, TWO | {"rust": 5}])
+    def test_numbers_in_names_count_by_their_value(self, tmp_path, second):
+        for month, inside in (("month_10", TWO), ("month_2", second), ("month_1", TWO)):
+            class_folders(tmp_path / "photos" / month, inside)
+        data = load_dataset(str(tmp_path / "photos"), tmp_path, 0, 0)
+        assert data.task_names == ("month_1", "month_2", "month_10")
+        for path, task in zip(data.x.paths, data.contexts.tolist(), strict=True):
+            assert f"/{data.task_names[task]}/" in path
+
     def test_the_months_are_tasks_of_a_run_and_named_in_it(self, tmp_path):
         for month in ("2024-01", "2024-02"):
             class_folders(tmp_path / month, TWO)
@@ -212,7 +221,7 @@ class TestTasks:
 
 
 class TestTasksWithDifferentClasses:
-    """Names that are numbered in their order tell that folders are tasks, whatever classes these have."""
+    """Names that are numbered alike tell that folders are tasks, whatever classes these have."""
 
     def test_a_class_that_comes_later(self, tmp_path):
         class_folders(tmp_path / "photos" / "2024-01", TWO)
@@ -248,11 +257,11 @@ class TestOtherLayouts:
         [
             ({"north": TWO, "south": {"dent": 5, "ok": 5, "rust": 5}}, "south dent, ok, rust"),
             ({"north": TWO, "south": {"rust": 5, "bent": 5}}, "no image lies beside the folders dent, ok of north"),
-            ({"week10": TWO, "week9": {"dent": 5, "rust": 5}}, "or number the tasks in their order"),
+            ({"week1": TWO, "week01": {"dent": 5, "rust": 5}}, "or number the tasks in their order"),
             ({"2024-01": TWO, "2024-02": TWO, "": {"more": 1}}, "more holds images, and other folders repeat dent"),
             ({"a/2024-01": TWO, "a/2024-02": TWO, "b/2024-01": TWO, "b/2024-02": TWO}, "a/2024-01 holds folders that"),
         ],
-        ids=["other classes", "none shared", "names out of order", "images beside", "one level more"],
+        ids=["other classes", "none shared", "a number twice", "images beside", "one level more"],
     )
     def test_are_one_sentence_with_both(self, tmp_path, folders, why):
         for name, counts in folders.items():

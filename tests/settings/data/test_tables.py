@@ -176,6 +176,22 @@ class TestTasks:
         assert data.task_names == ("second half comes first", "a") and data.tasks_follow_time
         assert not made(frame(site=np.arange(N) % 2), task="site", time="date").tasks_follow_time
 
+    @pytest.mark.parametrize(
+        ("values", "names"),
+        [
+            (["week 10", "week 2", "week 1"], ("week 1", "week 2", "week 10")),
+            ([-1, -2, 10], ("-2", "-1", "10")),
+            (pd.Categorical(["10", "2", "1"], ["10", "2", "1"]), ("10", "2", "1")),
+        ],
+    )
+    def test_numbers_in_names_count_by_their_value_and_a_category_has_its_order(self, values, names):
+        week = np.asarray(values)[np.arange(N) % 3]
+        week = pd.Categorical(week, values.categories) if isinstance(values, pd.Categorical) else week
+        data = made(frame(week=week).drop(columns="date"), task="week")
+        assert data.task_names == names
+        for b, task in zip(data.x[:, 1].tolist(), data.contexts.tolist(), strict=True):
+            assert names[task] == str(values[int(b) % 3])
+
     def test_years_are_tasks_and_times_at_once(self):
         table = frame(year=2004 + np.arange(N) // 80).drop(columns="date")
         data = made(table, task="year", time="year", target="label", slices="year")
