@@ -5,6 +5,7 @@ server removes it. On systems other than Linux, a server without a parent ends o
 """
 
 import atexit
+import gc
 import os
 import shutil
 import signal
@@ -36,7 +37,15 @@ def _end(number: int, _: object) -> None:
     os._exit(1)
 
 
+def _freeze() -> None:
+    """Before a copy is made: its garbage collector leaves alone what is here, so that the memory stays shared."""
+    if os.getpid() == _SERVER:
+        gc.freeze()
+
+
 atexit.register(_remove_sockets)
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(before=_freeze)
 if hasattr(signal, "SIGUSR2"):  # not on Windows
     signal.signal(signal.SIGUSR2, _end)
     killed_with_parent(signal.SIGUSR2)

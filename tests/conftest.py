@@ -1,6 +1,8 @@
+import gc
 import multiprocessing
 import os
 import signal
+import warnings
 import zlib
 from collections.abc import Iterator
 from datetime import date
@@ -11,7 +13,7 @@ import pytest
 
 from tests import first_imports  # noqa: F401  # before Lightning
 from tests.fork_server import TestServer, start_context
-from tests.workers import GlooWorkers, TwoWorkers
+from tests.workers import GlooWorkers, TwoWorkers, give_memory_back
 
 # `pytest -n 2 -m quick`: a minute on two idle cores. The files test_*.py of each folder that find the most faults per
 # second of test time, in code that every run uses. Other files are not even imported.
@@ -98,6 +100,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         has_turn = {item: zlib.crc32(item.nodeid.encode()) % DAYS == turn for item in items}
         items[:] = [item for item, turns in has_turn.items() if turns]
         config.hook.pytest_deselected(items=[item for item, turns in has_turn.items() if not turns])
+    gc.freeze()  # tests and libraries are a million objects, which stay; to look for garbage there takes half a second
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_warning_recorded(warning_message: warnings.WarningMessage) -> None:
+    """Name the class of a warning in its text, since the process that collects all reports would import its module."""
+    kind = warning_message.category
+    if kind.__module__ != "builtins":
+        warning_message.message = UserWarning(f"{kind.__name__}: {warning_message.message}")
+        warning_message.category = UserWarning
+
+
+@pytest.fixture(scope="module", autouse=True)
+def memory_for_others() -> Iterator[None]:
+    """Give free memory back to the system after each file; all processes of a test run need 5 GB so."""
+    yield
+    give_memory_back()
 
 
 @pytest.fixture
@@ -116,11 +135,17 @@ def one_fork_server() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def gloo_workers() -> Iterator[GlooWorkers]:
+def all_workers() -> Iterator[GlooWorkers]:
     with GlooWorkers() as workers:
         yield workers
 
 
+@pytest.fixture(scope="module")
+def gloo_workers(all_workers: GlooWorkers) -> Iterator[GlooWorkers]:
+    yield all_workers
+    all_workers.keep(2)  # a file's tests may need eight, of 150 MB each
+
+
 @pytest.fixture(scope="session")
-def two_workers(gloo_workers: GlooWorkers) -> TwoWorkers:
-    return TwoWorkers(gloo_workers)
+def two_workers(all_workers: GlooWorkers) -> TwoWorkers:
+    return TwoWorkers(all_workers)

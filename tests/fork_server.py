@@ -10,7 +10,7 @@ from typing import Any
 from redwood.core.fork_server import Copy
 
 # Little of redwood, so that a job finds it as a fresh process does.
-_LARGE = ["tests.first_imports", "torch", "pytorch_lightning", "stable_baselines3"]
+_LARGE = ["tests.first_imports", "torch", "pytorch_lightning", "stable_baselines3", "tests.frozen"]
 
 
 def start_context() -> ForkServerContext:

@@ -1,6 +1,7 @@
 """Processes that stay alive for a whole test session, since starting one takes seconds."""
 
 import contextlib
+import ctypes
 import gc
 import os
 import pickle
@@ -98,6 +99,11 @@ class GlooWorkers:
         assert not failures, "\n".join(failures)
         return [pickle.loads(answers[rank].content) for rank in range(world)]
 
+    def keep(self, n: int) -> None:
+        """End all workers but the first `n`; their memory is wanted elsewhere. Others start when they are needed."""
+        for rank in [rank for rank in self._workers if rank >= n]:
+            self._workers.pop(rank).end()
+
     def _meet(self, world: int) -> None:
         """Have enough processes, and a new group if they are not the ones of the last job."""
         lost = [rank for rank, worker in self._workers.items() if not worker.process.is_alive()]
@@ -185,6 +191,7 @@ def _serve(rank: int, pipe: Connection, stacks: Path) -> None:
             joined = None
             answer = pickle.dumps((True, traceback.format_exc()))
         pipe.send_bytes(answer)
+        give_memory_back()
         if joined is None:
             leave()  # now, so that the others need not wait for this one until their time is over
             pipe.send_bytes(pickle.dumps((True, "left")))
@@ -212,3 +219,10 @@ def leave() -> None:
     gc.collect()  # of what holds on to a group: its connections end with it
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+def give_memory_back() -> None:
+    """Give free memory back to the system, which the C library (here glibc) else keeps for this process."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

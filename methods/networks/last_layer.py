@@ -52,7 +52,9 @@ def features_of(network: nn.Module, x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def output_layer(network: nn.Module, observation_space: Box, purpose: str) -> nn.Linear:
-    """The linear layer whose outputs are the network's, found by a forward pass in evaluation mode.
+    """The linear layer whose outputs are the network's.
+
+    A forward pass in evaluation mode replaces the outputs of the last linear layer, and has to return them.
 
     Args:
         network: Maps samples (B, ...) in their storage dtype to scores (B, K).
@@ -67,20 +69,23 @@ def output_layer(network: nn.Module, observation_space: Box, purpose: str) -> nn
     """
     layers = [part for part in network.modules() if isinstance(part, nn.Linear) and part.bias is not None]
     if layers:
-        inputs: list[Tensor] = []
-        samples = zero_samples(network, observation_space)
-        handle = layers[-1].register_forward_pre_hook(lambda layer, args: inputs.append(args[0]))
+        handle = layers[-1].register_forward_hook(lambda layer, args, outputs: _both_signs(outputs))
         try:
             with evaluating(network):
-                scores = network(samples)
-                if inputs and torch.equal(layers[-1](inputs[0]), scores):
-                    return layers[-1]
+                scores = network(zero_samples(network, observation_space))
         finally:
             handle.remove()
+        if torch.equal(scores, _both_signs(scores)):
+            return layers[-1]
     raise InvalidOptionError(
         f"--model {type(network).__name__} does not end in a linear layer with a bias, which {purpose}; "
         "choose another one, such as mlp."
     )
+
+
+def _both_signs(outputs: Tensor) -> Tensor:
+    """Numbers of the same shape and type, from -1 to 1, which a ReLU or a softmax changes."""
+    return torch.linspace(-1, 1, outputs.numel(), device=outputs.device).reshape(outputs.shape).to(outputs.dtype)
 
 
 def zero_samples(network: nn.Module, observation_space: Box) -> Tensor:

@@ -1,0 +1,5 @@
+"""What the server of the tests imports last: no garbage is looked for in the libraries, so their memory stays shared."""
+
+import gc
+
+gc.freeze()
