@@ -1,4 +1,4 @@
-"""What the server of the tests imports last: no garbage is looked for in the libraries, so their memory stays shared."""
+"""What the server of the tests imports last: no garbage is sought in the libraries, so their memory stays shared."""
 
 import gc
 
