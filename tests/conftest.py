@@ -113,9 +113,10 @@ def pytest_warning_recorded(warning_message: warnings.WarningMessage) -> None:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def memory_for_others() -> Iterator[None]:
-    """Give free memory back to the system after each file; all processes of a test run need 5 GB so."""
+def memory_for_others(gloo_workers: GlooWorkers) -> Iterator[None]:
+    """Give memory back to the system after each file; all processes of a test run need 5 GB so."""
     yield
+    gloo_workers.end_idle()
     give_memory_back()
 
 
@@ -135,17 +136,11 @@ def one_fork_server() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def all_workers() -> Iterator[GlooWorkers]:
+def gloo_workers() -> Iterator[GlooWorkers]:
     with GlooWorkers() as workers:
         yield workers
 
 
-@pytest.fixture(scope="module")
-def gloo_workers(all_workers: GlooWorkers) -> Iterator[GlooWorkers]:
-    yield all_workers
-    all_workers.keep(2)  # a file's tests may need eight, of 150 MB each
-
-
 @pytest.fixture(scope="session")
-def two_workers(all_workers: GlooWorkers) -> TwoWorkers:
-    return TwoWorkers(all_workers)
+def two_workers(gloo_workers: GlooWorkers) -> TwoWorkers:
+    return TwoWorkers(gloo_workers)

@@ -21,6 +21,7 @@ from tests.stack_dump import stacks_of, write_when_asked
 
 COLLECTIVE_S = 60
 JOB_S = 120
+IDLE_S = 30
 # What the others have to notice that one has failed, and a process to leave its group or to end.
 GRACE_S = 10
 
@@ -39,6 +40,7 @@ class Worker:
     process: ForkServerProcess
     pipe: Connection
     stacks: Path
+    used: float = 0.0  # when it last got a job, of time.monotonic()
 
     def receive(self) -> Answer:
         try:
@@ -89,6 +91,7 @@ class GlooWorkers:
         meeting_point = Path(self._folder.name) / f"meeting_point_{self._n_meetings}"
         request = pickle.dumps((meeting_point, world, pickle.dumps((job, args))))
         for rank in range(world):
+            self._workers[rank].used = time.monotonic()
             with contextlib.suppress(BrokenPipeError):  # it has died; there will be no answer
                 self._workers[rank].pipe.send_bytes(request)
         answers: dict[int, Answer] = {}
@@ -99,9 +102,9 @@ class GlooWorkers:
         assert not failures, "\n".join(failures)
         return [pickle.loads(answers[rank].content) for rank in range(world)]
 
-    def keep(self, n: int) -> None:
-        """End all workers but the first `n`; their memory is wanted elsewhere. Others start when they are needed."""
-        for rank in [rank for rank in self._workers if rank >= n]:
+    def end_idle(self) -> None:
+        """End workers without a job for a while; a file's tests may need eight, of 150 to 350 MB each."""
+        for rank in [rank for rank, worker in self._workers.items() if time.monotonic() - worker.used > IDLE_S]:
             self._workers.pop(rank).end()
 
     def _meet(self, world: int) -> None:
