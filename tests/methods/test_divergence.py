@@ -79,6 +79,27 @@ def test_in_the_last_step():
         run_here(setting, Finetune(model=Overshooting()))
 
 
+class HugeOnce(nn.Linear):
+    """Its third training batch has a huge loss, and nothing else shows it."""
+
+    def __init__(self):
+        super().__init__(64, 10)
+        self.calls = 0
+
+    def forward(self, x):
+        self.calls += self.training
+        outputs = super().forward(x.flatten(1).float())
+        return outputs.detach() * 1e12 + outputs * 0 if self.training and self.calls == 3 else outputs
+
+
+def test_before_a_checkpoint_takes_the_place_of_a_sound_one(tmp_path):
+    setting = small_setting("class_incremental", nb_tasks=1, passes=1, batch_size=40)
+    told = r"^Training diverged: the loss is \S+ after 3 steps; use a smaller --lr"
+    with pytest.raises(RedwoodError, match=told):
+        run_here(setting, Finetune(model=HugeOnce()), run_dir=str(tmp_path / "run"), checkpoint_every=1)
+    assert run_here(setting, Finetune(model=HugeOnce()))  # there is no other look at it
+
+
 def test_wrong_answers_of_a_sound_training_stay_what_they_are():
     class Wrong(Finetune):
         def predict(self, x, task_id):
