@@ -100,7 +100,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         has_turn = {item: zlib.crc32(item.nodeid.encode()) % DAYS == turn for item in items}
         items[:] = [item for item, turns in has_turn.items() if turns]
         config.hook.pytest_deselected(items=[item for item, turns in has_turn.items() if not turns])
-    gc.freeze()  # tests and libraries are a million objects, which stay; to look for garbage there takes half a second
+
+
+def pytest_collection_finish() -> None:
+    """Look for no garbage in tests and libraries: they are a million objects, and stay."""
+    gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -114,7 +118,7 @@ def pytest_warning_recorded(warning_message: warnings.WarningMessage) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def memory_for_others(gloo_workers: GlooWorkers) -> Iterator[None]:
-    """Give memory back to the system after each file; all processes of a test run need 5 GB so."""
+    """Give memory back to the system after each file, since some ten processes of a test run live at once."""
     yield
     gloo_workers.end_idle()
     give_memory_back()

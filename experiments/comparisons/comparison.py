@@ -64,10 +64,10 @@ class Comparison(Shown):
 
     def __contains__(self, name: object) -> bool:
         """Whether there is a pair, or one of such a method or of such a setting and method; see `[]`."""
-        return name in self.pairs if isinstance(name, PairResults) else bool(self._pairs_of(name))
+        return any(pair is name for pair in self.pairs) or bool(self._pairs_of(name))
 
     def _pairs_of(self, name: object) -> list[PairResults]:
-        setting, method = name if isinstance(name, tuple) else (None, name)
+        setting, method = name if isinstance(name, tuple) and len(name) == 2 else (None, name)
         return [
             pair
             for pair, shown in zip(self.pairs, with_short_names(self.pairs), strict=True)

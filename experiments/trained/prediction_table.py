@@ -10,6 +10,7 @@ from redwood.core.errors import NotApplicableError
 from redwood.experiments.trained.model import TrainedModel
 from redwood.methods.lightning import LightningMethod
 from redwood.settings.data.arrays import Samples
+from redwood.settings.data.dataset import task_order
 
 SHOWN = "{:.6g}".format
 
@@ -131,11 +132,12 @@ class Quality:
         return f", {self._in_words(self._scores)}{others}{self._by_group()}"
 
     def _by_group(self) -> str:
-        """A line for each task of several, in the order of their names."""
+        """A line for each task of several, in the order of tasks."""
         scores: dict[str, list[float]] = {}
         for group, score in zip(self._groups, self._scores, strict=False):
             scores.setdefault(group, []).append(score)
-        lines = [f"\n  {group}: {self._in_words(own)} of {len(own)}" for group, own in sorted(scores.items())]
+        groups = sorted(scores, key=task_order)
+        lines = [f"\n  {group}: {self._in_words(scores[group])} of {len(scores[group])}" for group in groups]
         return "".join(lines) if len(scores) > 1 else ""
 
     def _in_words(self, scores: Sequence[float]) -> str:

@@ -84,8 +84,8 @@ def output_layer(network: nn.Module, observation_space: Box, purpose: str) -> nn
 
 
 def _both_signs(outputs: Tensor) -> Tensor:
-    """Numbers of the same shape and type, from -1 to 1, which a ReLU or a softmax changes."""
-    return torch.linspace(-1, 1, outputs.numel(), device=outputs.device).reshape(outputs.shape).to(outputs.dtype)
+    """Numbers of the same shape and type, from -100 to 100, which any activation function changes."""
+    return torch.linspace(-100, 100, outputs.numel(), device=outputs.device).reshape(outputs.shape).to(outputs.dtype)
 
 
 def zero_samples(network: nn.Module, observation_space: Box) -> Tensor:

@@ -320,10 +320,10 @@ def describe_data(data: Dataset) -> dict[str, object]:
     return facts
 
 
-def task_order(name: str) -> tuple[int | str, ...]:
+def task_order(name: str) -> list[tuple[int, str]]:
     """Return what the names of tasks are sorted by: numbers in them count by their value, so that 2 precedes 10."""
-    texts = re.split("([0-9]+)", name)  # a number stands at each odd place
-    return tuple(int(text) if place % 2 else text for place, text in enumerate(texts))
+    texts = re.split("0*([0-9]+)", name)  # a number stands at each odd place; a longer one is larger
+    return [(len(text) * (place % 2), text) for place, text in enumerate(texts)]
 
 
 def _hash(values: Tensor) -> str:

@@ -78,6 +78,7 @@ def test_it_is_the_layer_whose_outputs_are_the_networks():
     [
         (nn.Linear(64, 10), nn.LogSoftmax(1)),
         (nn.Linear(64, 10), nn.ReLU()),
+        (nn.Linear(64, 10), nn.Hardtanh()),
         (nn.Linear(64, 10, bias=False),),
         (nn.Unflatten(1, (1, 8, 8)), nn.Conv2d(1, 10, 8), nn.Flatten()),
     ],
