@@ -12,14 +12,14 @@ from torch import Tensor
 
 from redwood.core.errors import DataError
 from redwood.settings.data.checks import check_utf8
-from redwood.settings.data.dataset import Dataset, task_order
+from redwood.settings.data.dataset import Dataset, shortened, task_order
 from redwood.settings.data.folders import ImageFiles, Labelled, folders_in, holds_image, joined, labelled, opened_image
 from redwood.settings.data.holdout import hold_out, hold_out_rows
 from redwood.settings.data.paths import PathTable
 
 MOST_PIXELS = 224  # height and width of images whose size nobody has named
 _LOOKED_AT = 100
-_MOST_NAMES = 12  # of classes or tasks in one line
+_MOST_PARTIAL = 6  # classes in one line, each with its tasks
 # Names that other programs give to the two splits. As tasks, one would be trained on the test samples of the other.
 _SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation"}
 
@@ -130,7 +130,7 @@ def _layout_of(root: Path, names: Sequence[str]) -> _Layout:
         other = next(name for name in names if inside[name] != inside[one])
         raise _no_layout(
             root,
-            f"{one} holds the folders {_listed(inside[one])}, and {other} {_listed(inside[other])}",
+            f"{one} holds the folders {shortened(sorted(inside[one]))}, and {other} {shortened(sorted(inside[other]))}",
             "make an empty folder for each class that a task lacks, or number the tasks in their order (2024-01, ...), "
             "which then may have different classes",
         )
@@ -160,15 +160,16 @@ def _repeated(root: Path, names: Sequence[str], inside: dict[str, frozenset[str]
     again = sorted(name for name in set(found) if found.count(name) > 1)
     if not again and all(inside.values()) and len(inside) == len(names):
         one = next(iter(inside))
-        raise _no_layout(root, f"no image lies beside the folders {_listed(inside[one])} of {one}")
+        raise _no_layout(root, f"no image lies beside the folders {shortened(sorted(inside[one]))} of {one}")
     return again[0] if again else None
 
 
 def _task_layout(root: Path, tasks: Sequence[str], classes: Sequence[str]) -> _Layout:
     split = next((name for name in tasks if name.lower() in _SPLITS), None)
     if split is not None:
+        others = shortened([name for name in tasks if name != split])
         raise DataError(
-            f"The folder {root / split} has the name of a split, and stands beside {_listed(set(tasks) - {split})}; "
+            f"The folder {root / split} has the name of a split, and stands beside {others}; "
             "call the two splits train and test."
         )
     for task in tasks:
@@ -202,7 +203,7 @@ def _without_empty_classes(
     if bool((counts.sum(0) > 0)[~trained].any()) or int(trained.sum()) < 2:
         raise DataError(f"No task of {root} has an image of the class {never[0]}; add some or remove its folders.")
     warnings.warn(
-        f"No task of {root} has an image of the class {_listed(never)}, which is left out; add images to learn it.",
+        f"No task of {root} has an image of the class {shortened(never)}, which is left out; add images to learn it.",
         stacklevel=2,
     )
     number = trained.cumsum(0) - 1
@@ -267,12 +268,12 @@ def _dataset(name: str, layout: _Layout, splits: Sequence[tuple[Labelled, Tensor
         class_names=layout.classes,
         task_names=layout.tasks,
     )
-    of_tasks = f" in {len(layout.tasks)} tasks ({_listed(layout.tasks)})" if layout.tasks else ""
+    of_tasks = f" in {len(layout.tasks)} tasks ({shortened(layout.tasks)})" if layout.tasks else ""
     of_tasks += _partial_classes(layout, *splits)
     return replace(
         data,
         note=f"{name}: {len(x)} training and {len(x_test)} test images of {len(layout.classes)} classes "
-        f"({_listed(layout.classes)}){of_tasks}, {change}{size[1]} x {size[0]} pixels",
+        f"({shortened(layout.classes)}){of_tasks}, {change}{size[1]} x {size[0]} pixels",
     )
 
 
@@ -286,9 +287,9 @@ def _partial_classes(layout: _Layout, *splits: tuple[Labelled, Tensor | None]) -
     for label, name in enumerate(layout.classes):
         own = [task for number, task in enumerate(layout.tasks) if (label, number) in found]
         if len(own) < len(layout.tasks):
-            shown.append(f"{name} ({_listed(own)})")
-    more = "; ..." if len(shown) > _MOST_NAMES else ""
-    return f", not all with the classes {'; '.join(shown[:_MOST_NAMES])}{more}" if shown else ""
+            shown.append(f"{name} ({shortened(own)})")
+    more = "; ..." if len(shown) > _MOST_PARTIAL else ""
+    return f", not all with the classes {'; '.join(shown[:_MOST_PARTIAL])}{more}" if shown else ""
 
 
 def _natural_size(paths: PathTable) -> tuple[tuple[int, int], str]:
@@ -305,8 +306,3 @@ def _natural_size(paths: PathTable) -> tuple[tuple[int, int], str]:
     shown = [f"{size[0]} x {size[1]}" for size in sorted(found, key=lambda size: size[0] * size[1])]
     side = min(longest, MOST_PIXELS)
     return (side, side), f"resized from {' ... '.join(dict.fromkeys((shown[0], shown[-1])))} to "
-
-
-def _listed(names: Sequence[str] | frozenset[str] | set[str]) -> str:
-    own = sorted(names)
-    return ", ".join(own[:_MOST_NAMES]) + (", ..." if len(own) > _MOST_NAMES else "")

@@ -107,6 +107,7 @@ def join(
             classes are earlier ones.
     """
     _check_kind(earlier, data)
+    _warn_of_tasks_again(earlier, data)
     names = () if data.is_regression else _in_words_of_the_run(earlier.classes, data, shared)
     outputs, classes = _outputs(earlier.classes, names, tasks, n_outputs, data, shared=shared, stream=stream)
     new = [replace(task, label_map=own) for task, own in zip(tasks, outputs, strict=True)]
@@ -299,6 +300,16 @@ class _Labels:
         result = label_map.new_zeros(len(self.names))
         result[self.new] = label_map
         return result
+
+
+def _warn_of_tasks_again(earlier: Earlier, data: Dataset) -> None:
+    again = [name for name in data.task_names if name in earlier.task_names]
+    if again:
+        warnings.warn(
+            f"{data.name} has {len(again)} of the tasks of the run that is extended ({shortened(again)}); they are "
+            "learned again, as further tasks. Give the new samples alone, such as the folder of the new task.",
+            stacklevel=2,
+        )
 
 
 def _warn_of_tests_among(new: Dataset, old: Dataset) -> None:

@@ -49,6 +49,14 @@ def test_a_folder_around_a_single_further_month_is_that_month(run, tmp_path):
     assert Results.load(tmp_path / "run" / "results.json").task_names == ["2024-01", "2024-02", "2024-06"]
 
 
+def test_months_of_the_run_among_the_further_ones_are_told(run, tmp_path):
+    for month in ("2024-02", "2024-03"):
+        class_folders(tmp_path / "photos" / month, TWO, size=(12, 8))
+    more = ["--dataset", str(tmp_path / "photos"), "--run_dir", str(tmp_path / "run"), "--accelerator", "cpu"]
+    with pytest.warns(UserWarning, match=r"^photos has 1 of the tasks .* \(2024-02\); they are learned again"):
+        assert main(["extend", str(run), *more]) == 0
+
+
 @pytest.mark.parametrize("setting", ["domain_incremental", "class_incremental"])
 def test_a_month_that_was_put_beside_those_of_the_run(tmp_path, recwarn, setting):
     """Earlier months are tested as before; what lies beside them is left out, whatever classes it has."""

@@ -160,6 +160,7 @@ class TestTasks:
             class_folders(tmp_path / "photos" / month, inside)
         data = load_dataset(str(tmp_path / "photos"), tmp_path, 0, 0)
         assert data.task_names == ("month_1", "month_2", "month_10")
+        assert "in 3 tasks (month_1, month_2, month_10)" in data.note
         for path, task in zip(data.x.paths, data.contexts.tolist(), strict=True):
             assert f"/{data.task_names[task]}/" in path
 
