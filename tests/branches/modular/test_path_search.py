@@ -1,6 +1,7 @@
 """What all methods do that choose a path of modules for each task."""
 
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
@@ -252,6 +253,15 @@ class TestLibrary:
         with pytest.warns(UserWarning, match="1 of 1 networks in the library are not used"):
             run_here(self.stream(nb_tasks=1), MNTDP(library=str(tmp_path), model="simple_cnn"))
         assert {network.model for network in ModuleLibrary(tmp_path).networks()} == {"auto", "simple_cnn"}
+
+    def test_a_library_knows_the_bounds_of_integers_alone(self, tmp_path):
+        """Floats of two runs differ in their bounds, although they are of one kind."""
+        whole = few_digits()
+        for data in (whole, replace(whole, x=whole.x / 16, x_test=whole.x_test / 16, max_value=1.0)):
+            setting = small_setting("task_incremental", dataset=data, nb_tasks=1)
+            run_here(setting, MNTDP(library=str(tmp_path / str(data.max_value))))
+        bounds = [ModuleLibrary(folder).networks()[0].inputs.get("high") for folder in sorted(tmp_path.iterdir())]
+        assert bounds == [None, 16.0]
 
     def test_a_run_without_a_library_writes_nothing(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
