@@ -136,6 +136,17 @@ class Kind:
         """Names of the parts, those of other packages last."""
         return [*known_names(self.option, dict.fromkeys(self._parts, ""), self.group)]
 
+    def own_name(self, text: str) -> str:
+        """The name of the part that a text means, such as `adam` for `Adam`; the text itself if it means none.
+
+        Capitals, hyphens and underscores of a name do not count, and a word of another library may mean the same.
+        """
+        names = self.names()
+        if text in names or names_code(text):
+            return text
+        alike = [name for name in names if plain(name) == plain(text)]
+        return alike[0] if len(alike) == 1 else same(self.option, text) or text
+
     def find(self, text: str) -> type[Part]:
         """The class of the part that a text chooses.
 
@@ -179,10 +190,10 @@ class Kind:
         if isinstance(value, type) and issubclass(value, self.base):
             raise InvalidOptionError(f"--{self.option} needs a part, and {value.__name__} is a class; pass an object.")
         if isinstance(value, str):
-            return self.make_with(value, {}, usual)
+            return self.make_with(self.own_name(value), {}, usual)
         if is_described_part(value):
             ((text, options),) = value.items()
-            return self.make_with(str(text), options, usual)
+            return self.make_with(self.own_name(str(text)), options, usual)
         raise InvalidOptionError(
             f"--{self.option} has to be a name, {{name: {{option: value}}}} or an object of {self.base.__name__}, but "
             f"{described(value)} was given; {self._instead(value)}."

@@ -35,7 +35,7 @@ TABLE: Mapping[str, Mapping[str, Word]] = {
         "er experience_replay": Word("--method rehearsal"),
         "replay": Word(
             "--method rehearsal --buffer_policy class_balanced --buffer_sampler old_tasks",
-            "rehearsal, drawn as Avalanche draws, is {}",
+            "write rehearsal; as Avalanche draws, it is {}",
         ),
         "cumulative": Word("--setting cumulative --method finetune", "in redwood this is a setting; write {}"),
         "joint_training offline": Word(
@@ -120,7 +120,7 @@ TABLE: Mapping[str, Mapping[str, Word]] = {
         "optim_mom": Word("--momentum"),
         "optim_nesterov": Word("--nesterov"),
         "lr_milestones": Word("--milestones"),
-        "lr_scheduler": Word("--lr_schedule", "write {} with constant, cosine, milestones or warmup_cosine"),
+        "lr_scheduler": Word("--lr_schedule"),
         "early_stopping_patience": Word(
             "--patience", "{} is the number of passes without a better score of --validation"
         ),
@@ -129,6 +129,11 @@ TABLE: Mapping[str, Mapping[str, Word]] = {
             "redwood scales importances by their mean; for the papers' scale, write {}",
         ),
         "backbone": Word("--model"),
+        "pretrained": Word("--weights FILE", "redwood downloads no weights; write {} with a saved state dict"),
+        "metrics evaluation plugins": Word(
+            "", "a score of your own is computed after the run; see docs/trained_models.md, 'A score of your own'"
+        ),
+        "figures": Word("report DIR --figures pdf", "the pictures of a finished run are drawn anew by {}"),
         "dataset_root base_path": Word("--data_dir", "data lies in {}, and runs lie in --run_dir"),
         "results_path": Word("--run_dir", "a run writes to {}"),
         "device": Word("--accelerator", "write {} cpu or gpu, and --devices 0 for the first GPU"),
@@ -146,6 +151,10 @@ TABLE: Mapping[str, Mapping[str, Word]] = {
         "settings": Word("--setting"),
         "scenario": Word("--setting", "the protocol is {}, such as class_incremental, and the data is --dataset"),
         "benchmark": Word("--setting S --dataset D", "a benchmark is a setting with its data; write {}"),
+    },
+    "lr_schedule": {
+        "multisteplr multi_step": Word("--lr_schedule milestones"),
+        "cosine_annealing cosine_annealing_lr": Word("--lr_schedule cosine"),
     },
     "command": {
         "train run fit main main.py": _RUN,
@@ -185,10 +194,10 @@ def same(kind: str, word: str) -> str | None:
     """The name of redwood that means exactly what a word does; None if there is none.
 
     Args:
-        kind: A key of `TABLE`.
+        kind: The kind of name; those that `TABLE` has no words for have no such name.
         word: The word; an option is given without dashes.
     """
-    found = _INDEX[kind].get(plain(word))
+    found = _INDEX.get(kind, {}).get(plain(word))
     return found.ours.rpartition(" ")[2].lstrip("-") if found and not found.note else None
 
 

@@ -1,6 +1,6 @@
 """The results of a pair's runs; comparisons print and draw them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self, TypeAlias
 
@@ -46,6 +46,22 @@ class PairResults(Shown):
         failed = f"; failed: {self.failure}" if self.failure else ""
         runs = f"{len(self.results)} run{'s' * (len(self.results) != 1)}"
         return f"<{self.label}: {runs}{mean}{failed}>"
+
+    def __len__(self) -> int:
+        """Number of finished runs."""
+        return len(self.results)
+
+    def __bool__(self) -> bool:
+        """True, also if no run has finished."""
+        return True
+
+    def __iter__(self) -> Iterator[Results]:
+        """The finished runs."""
+        return iter(self.results)
+
+    def __getitem__(self, number: int) -> Results:
+        """A finished run by its place."""
+        return self.results[number]
 
     @override
     def _shown(self) -> list[Self]:

@@ -37,23 +37,27 @@ from redwood.experiments.launchers.plan import ComparisonPlan, is_comparison
 from redwood.experiments.runs import runner
 from redwood.experiments.runs.given import FromPython
 from redwood.experiments.sweeps.plan import is_sweep
+from redwood.methods.base import Method
+from redwood.settings.base import Setting
 from redwood.settings.config import is_marked
 from redwood.settings.scores.results import Results
 
 
 @overload
 def run(
-    setting: Named | None = None, method: Named | None = None, *, seeds: int, **options: Any
+    setting: Named | Setting | None = None, method: Named | Method | None = None, *, seeds: int, **options: Any
 ) -> Results | PairResults: ...
 @overload
-def run(setting: Named | None = None, method: Named | None = None, **options: Any) -> Results: ...
+def run(setting: Named | Setting | None = None, method: Named | Method | None = None, **options: Any) -> Results: ...
 @errors_in_keywords()
-def run(setting: Named | None = None, method: Named | None = None, **options: Any) -> Results | PairResults:
+def run(
+    setting: Named | Setting | None = None, method: Named | Method | None = None, **options: Any
+) -> Results | PairResults:
     """Run a method under a setting, as `python cli.py --setting S --method M` does.
 
     Args:
-        setting: The setting: its key, `file.py:Class`, or a class.
-        method: The method, in the same way; `"ewc+rehearsal"` joins two.
+        setting: The setting: its key, `file.py:Class`, or a class. An object gives its class and its options.
+        method: The method, in the same way; `"ewc+rehearsal"` joins two. The object itself is not trained.
         **options: The options of the command line: those of the setting, the method, the run and their parts, such as
             `stream="rotated", angles=[0, 30]`. A value may be an object, such as a data set or a part. `run_dir` names
             the folder to write; without it, nothing is written. `async_` is `--async`.
@@ -81,7 +85,9 @@ def run(setting: Named | None = None, method: Named | None = None, **options: An
 
 
 @errors_in_keywords()
-def compare(settings: Named | None = None, methods: Named | None = None, **options: Any) -> Comparison:
+def compare(
+    settings: Named | Setting | None = None, methods: Named | Method | None = None, **options: Any
+) -> Comparison:
     """Compare methods under settings, as `python cli.py --setting a,b --method c,d` does.
 
     Args:
@@ -170,7 +176,9 @@ class _Chosen(NamedTuple):
 
 
 @contextmanager
-def _selected(setting: Named | None, method: Named | None, options: Mapping[str, Any]) -> Iterator[_Chosen]:
+def _selected(
+    setting: Named | Setting | None, method: Named | Method | None, options: Mapping[str, Any]
+) -> Iterator[_Chosen]:
     """Read the keywords; within the block, errors are in one sentence."""
     arguments, objects = read_keywords(setting, method, options)
     with _errors_in_one_sentence(None if options.get("trust") else arguments):

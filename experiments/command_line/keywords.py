@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from redwood.core.described import described
-from redwood.core.parts import flat
+from redwood.core.parts import describe, flat
 from redwood.experiments.command_line.arguments import UsageError
 from redwood.experiments.command_line.config_file import as_arguments, problem_of_line
 from redwood.methods.base import Method
@@ -28,13 +28,13 @@ _OF_PYTHON = {"help": "call help(redwood.run)", "version": "read redwood.__versi
 
 
 def read_keywords(
-    setting: Named | None, method: Named | None, options: Mapping[str, object]
+    setting: Named | Setting | None, method: Named | Method | None, options: Mapping[str, object]
 ) -> tuple[list[str], dict[str, Any]]:
     """The arguments that mean the same on the command line.
 
     Args:
-        setting: The value of `--setting`, or classes.
-        method: The value of `--method`, or classes.
+        setting: The value of `--setting`, or classes, or an object, which gives its class and its options.
+        method: The value of `--method`, likewise.
         options: All other options by name; `async_` is `--async`, as Python keeps that word for itself.
 
     Returns:
@@ -45,7 +45,12 @@ def read_keywords(
     """
     objects: dict[str, Any] = {}
     named: dict[str, object] = {}
-    for option, given, base in (("setting", setting, Setting), ("method", method, Method)):
+    both: tuple[tuple[str, Any, type[Setting | Method]], ...]
+    both = (("setting", setting, Setting), ("method", method, Method))
+    for option, given, base in both:
+        if isinstance(given, Setting | Method) and isinstance(given, base):
+            options = _joined(given, options)
+            given = type(given)
         if given is not None:
             several = [given] if isinstance(given, str | type) or not isinstance(given, Iterable) else given
             named[option] = ",".join(_name_of(one, option, base, objects) for one in several)
@@ -57,6 +62,15 @@ def read_keywords(
             raise UsageError(f"The option {name}, {described(value)}, {problem}.")
     switches = ["--trust"] if flattened.pop("trust", False) else []
     return [*as_arguments(named | flattened), *switches], objects
+
+
+def _joined(owner: Setting | Method, options: Mapping[str, object]) -> dict[str, object]:
+    """Keywords, and before them the options of an object that are not the defaults of its class."""
+    own, usual = (describe(one, lambda value: value) for one in (owner, type(owner)()))
+    changed = {name: getattr(owner, name) for name, value in own.items() if repr(value) != repr(usual[name])}
+    for name in sorted(changed.keys() & options.keys()):
+        raise UsageError(f"{name} is given twice, by {type(owner).__name__}(...) and as a keyword; give it once.")
+    return changed | dict(options)
 
 
 def _option(name: str) -> str:
@@ -86,7 +100,7 @@ def name_of_class(given: object, option: str, base: type) -> str:
     """
     if not isinstance(given, type):
         what = type(given).__name__
-        raise UsageError(f"{option} is a name or a class, and not an object; give {what}, and its options as keywords.")
+        raise UsageError(f"Each {option} of several is a name or a class; give {what}, and its options as keywords.")
     if not issubclass(given, base):
         raise UsageError(f"{given.__name__} is no {option}: it has to be a subclass of redwood.{base.__name__}.")
     return given.reference() if issubclass(given, Method) else name_of_setting(given)

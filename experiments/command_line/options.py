@@ -114,7 +114,9 @@ def choose(cls: type[Any], given: Mapping[str, Any], title: str = "", text: str 
     for name, kind in kinds_of(cls).items():
         default = getattr(usual, name) if usual is not None else usual_part(kind, cls, name)
         chosen = given.get(name, kind.text_of(default))
-        if not isinstance(chosen, str):
+        if isinstance(chosen, str):
+            chosen = kind.own_name(chosen)
+        else:
             default = kind.make(chosen)
             chosen = kind.text_of(default)
         keeps = chosen == kind.text_of(default)

@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from redwood.core.errors import InvalidOptionError, RedwoodError, UnknownNameError
 from redwood.engine.pair_results import PairResults, run_key, with_short_names
+from redwood.experiments.command_line.own_names import own_name
 from redwood.experiments.comparisons.page import source_of_comparison
 from redwood.experiments.launchers.plan import is_comparison
 from redwood.settings.scores.results import Results
@@ -20,7 +21,7 @@ from redwood.settings.scores.shown import Shown
 class Comparison(Shown):
     """What `redwood.compare` returns, and what `load` reads from the folder of a comparison.
 
-        comparison["rehearsal"].metrics                   # a pair by its method
+        comparison["rehearsal"].metrics                   # a pair by its method, or by a word for it, such as "er"
         comparison["task_incremental", "ewc"].metrics     # of several settings
         [pair.objective for pair in comparison]           # all pairs that apply
         significance_of(comparison)                       # tests, of redwood.engine.significance
@@ -68,6 +69,8 @@ class Comparison(Shown):
 
     def _pairs_of(self, name: object) -> list[PairResults]:
         setting, method = name if isinstance(name, tuple) and len(name) == 2 else (None, name)
+        if isinstance(method, str):
+            method = own_name("method", method, [pair.method for pair in self.pairs])
         return [
             pair
             for pair, shown in zip(self.pairs, with_short_names(self.pairs), strict=True)

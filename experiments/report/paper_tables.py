@@ -190,7 +190,12 @@ def _of_one_setting(rows: Sequence[PairResults], columns: Sequence[_Column]) -> 
             cells.append(_Cell(_MISSING if interval is None else " to ".join(map(measure.show, interval))))
         lines.append([*cells, *(_Cell(_metric(row, name)) for name in further)])
     titles = [_title(name, measure) for name in metrics]
-    title = ", ".join(titles) if titles else f"Average {measure.label} and further metrics"
+    titles[1:] = [title[0].lower() + title[1:] for title in titles[1:]]  # within a sentence
+    title = (
+        " and ".join([", ".join(titles[:-1]), titles[-1]][len(titles) == 1 :])
+        if titles
+        else f"Average {measure.label} and further metrics"
+    )
     return _PaperTable(f"{title} under {setting}", header, lines)
 
 

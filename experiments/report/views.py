@@ -57,18 +57,24 @@ def figure_of(shown: Results | Sequence[PairResults], name: str = "") -> Figure:
     if not tested:
         raise RedwoodError("There is nothing to draw: no run has succeeded.")
     if name:
-        return _named(name, drawn_comparison, pairs)
+        run = next(run for run in tested[0].results if run.tested)
+        return _named(name, drawn_comparison, pairs, drawn_run, run)
     return comparison_of(next(iter(by_measure(tested).values())), looks_of_pairs(pairs))
 
 
-def _named(name: str, draw: Callable[[Any], object], shown: object) -> Figure:
-    """The picture of a name among those that `draw` makes of what is shown."""
+def _named(name: str, draw: Callable[[Any], object], shown: object, *of_one: Any) -> Figure:
+    """The picture of a name among those that `draw` makes of what is shown; `of_one` has the same for a single run."""
     with kept_figures() as drawn:
         draw(shown)
     wanted = name.replace(" ", "_")  # as headings of reports have it
-    if wanted not in drawn:
-        raise UnknownNameError("picture", name, drawn)
-    return drawn[wanted]
+    if wanted in drawn:
+        return drawn[wanted]
+    if of_one:
+        with kept_figures() as single:
+            of_one[0](of_one[1])
+        if wanted in single:
+            raise InvalidOptionError(f"{name} is a picture of one run; draw it by results[0].plot({wanted!r}).")
+    raise UnknownNameError("picture", name, drawn)
 
 
 def frame_of(shown: Results | Sequence[PairResults], per: str = "run") -> Any:

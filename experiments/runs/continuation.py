@@ -4,11 +4,11 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import chain
-from typing import cast
+from typing import Any, cast
 
 from gymnasium.spaces import Box
 
-from redwood.core.errors import InvalidOptionError, NotApplicableError, RedwoodError
+from redwood.core.errors import DataError, InvalidOptionError, NotApplicableError, RedwoodError
 from redwood.core.files import read_json
 from redwood.core.parts import all_options, flat
 from redwood.core.schema import Json
@@ -22,6 +22,7 @@ from redwood.experiments.runs.saved_run import SavedRun
 from redwood.settings.config import is_marked
 from redwood.settings.data.parts import Images
 from redwood.settings.streams.extended import Earlier, EarlierData
+from redwood.settings.streams.supervised_stream import SupervisedStream
 from redwood.settings.supervised import SupervisedSetting
 
 
@@ -88,21 +89,39 @@ def _data_of(saved: SavedRun, trusted: bool) -> EarlierData | None:
         _warn_of_untested(saved, "it was given from Python")
         return None
     try:
-        options = _of_its_folders(parse_options(saved.pair, as_arguments(plain_options(saved))), saved)
-        if "extends" in saved.config:
-            options = continued(options, saved.before(), trusted=trusted)
-        assert isinstance(options.setting, SupervisedSetting)
-        stream = options.setting.open_stream()
+        return stream_of(saved, trusted=trusted).as_earlier()
     except UsageError:  # it names code that is not trusted
         raise
     except RedwoodError as error:  # it is gone, or does not fit the options any more
         _warn_of_untested(saved, str(error).rstrip("."))
         return None
+
+
+def stream_of(saved: SavedRun, *, trusted: bool, dataset: Any = None) -> SupervisedStream:
+    """Open the stream of a run under a supervised setting anew.
+
+    Args:
+        saved: The run.
+        trusted: Whether code that its `config.yaml` names may be run.
+        dataset: The data, if it was given from Python.
+
+    Raises:
+        RedwoodError: If the data is not there, or is not that of the run.
+    """
+    options = parse_options(saved.pair, as_arguments(plain_options(saved)))
+    assert isinstance(options.setting, SupervisedSetting)
+    if dataset is None:
+        options = _of_its_folders(options, saved)
+    else:
+        options = replace(options, setting=replace(cast("Any", options.setting), dataset=dataset))
+    if "extends" in saved.config:
+        options = continued(options, saved.before(), trusted=trusted)
+    assert isinstance(options.setting, SupervisedSetting)
+    stream = options.setting.open_stream()
     changed = differences(saved.data, stream.fingerprint(), "the run", "the data now")
     if changed:
-        _warn_of_untested(saved, f"it has changed: {changed}")
-        return None
-    return stream.as_earlier()
+        raise DataError(f"The data of the run has changed: {changed}.")
+    return stream
 
 
 def _of_its_folders(options: Options, saved: SavedRun) -> Options:

@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -20,6 +20,7 @@ from redwood.core.schema import Json
 from redwood.experiments.command_line.config_file import as_arguments
 from redwood.experiments.command_line.pairs import Pair
 from redwood.experiments.command_line.trust import LOAD, refuse_untrusted
+from redwood.experiments.runs.continuation import stream_of
 from redwood.experiments.runs.given import FromPython
 from redwood.experiments.runs.runner import execute, label_of, new_run_dir
 from redwood.experiments.runs.saved_run import read_run
@@ -29,6 +30,7 @@ from redwood.experiments.trained.table_rows import OPTIONS, columns_of, read_row
 from redwood.methods.base import Method
 from redwood.settings.assumptions import TaskIds
 from redwood.settings.base import Setting
+from redwood.settings.config import is_marked
 from redwood.settings.data.conversion import is_table
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.folders import GreyFiles, ImageFiles, image_files
@@ -212,6 +214,38 @@ class TrainedModel:
         return action.item() if isinstance(self.setting.action_space, Discrete) else action
 
     @errors_in_keywords()
+    def test_tasks(self, *, dataset: Any = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """The test samples of each task of the run, for scores of your own.
+
+            for task, (x, y) in enumerate(model.test_tasks()):
+                print(task, f1_score(model.predict(x), y, task="multiclass", num_classes=10))
+
+        Args:
+            dataset: The data of the run, if it was given from Python.
+
+        Returns:
+            For each task, samples (n, ...) as `predict` takes them, and their labels (n,), label sets (n, L) or
+            targets. A task of an earlier run whose data is gone has no samples.
+
+        Raises:
+            NotApplicableError: If the run was not under a supervised setting.
+            RedwoodError: If the data is missing, has changed, or has to be given.
+        """
+        saved = read_run(self.folder, self.after_phase).with_classes(self._classes)
+        if self.setting.assumptions.rewards:
+            raise NotApplicableError("An agent has no test samples; call model.act(observation) in its environment.")
+        if dataset is None and is_marked(saved.options.get("dataset")):
+            raise InvalidOptionError(
+                f"The run in {self.folder} got its dataset from Python; give it again, as in "
+                "model.test_tasks(dataset=...)."
+            )
+        if not self._trusted:
+            refuse_untrusted(saved.options, saved.folder / "config.yaml", LOAD, saved.classes)
+        with only(None if self._trusted else ()):
+            stream = stream_of(saved, trusted=self._trusted, dataset=dataset)
+        return (stream.samples_of(task, test=True) for task in range(stream.num_tasks))
+
+    @errors_in_keywords()
     def learn(
         self,
         dataset: "Dataset | DataSource | tuple[Any, ...] | str | pandas.DataFrame",
@@ -286,7 +320,7 @@ class TrainedModel:
         if not isinstance(x, Tensor | np.ndarray):
             raise DataError(
                 f"Samples are a tensor or an array (n, ...), got a {type(x).__name__}; read image files by "
-                "model.read_images(paths)."
+                "model.read_images(paths), and the test samples of the run by model.test_tasks()."
             )
         samples = with_channel(space, torch.as_tensor(x))
         shape = space.shape

@@ -196,6 +196,10 @@ class _Datasets(Kind):
         }
 
     @override
+    def own_name(self, text: str) -> str:
+        return text  # a folder may be called so; the command line looks for it first
+
+    @override
     def find(self, text: str) -> type[Part]:
         if not text.strip():
             raise InvalidOptionError("--dataset is empty; name a data set, a file or a folder.")

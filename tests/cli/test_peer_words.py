@@ -194,6 +194,7 @@ def test_what_the_table_says_is_understood(chosen):
         if words and words[0].startswith("--") and "," not in text:
             method = "ppo" if re.search(r"_rl|ppo|a2c|dqn|sac|td3", text) else "finetune"
             setting = "continual_rl" if method == "ppo" else "task_incremental"
+            words += ["--milestones", "1"] if "milestones" in words else []
             words += [] if "--setting" in words else ["--setting", setting]
             words += [] if "--method" in words else ["--method", method]
             assert main(words) == 0, text

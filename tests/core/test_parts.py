@@ -31,6 +31,7 @@ from redwood.methods.training.optimizers import Adam, OptimizerPart, Sgd
 from redwood.settings import SETTINGS, ClassIncrementalSetting, Rotated, get_setting
 from redwood.settings.base import why_not_applicable
 from redwood.settings.config import describe_options
+from redwood.settings.data.parts import DATA, Images
 from tests.cli.command import assert_one_sentence
 
 # Values that the type of an option alone does not tell.
@@ -414,6 +415,34 @@ def test_a_package_adds_parts(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         assert_one_sentence(told)
         assert part_of_sentence in told
     assert "sharpness" in all_options(Finetune)
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "kind"),
+    [
+        ({"optimizer": "AdamW"}, "optimizer", "adamw"),
+        ({"optimizer": {"AdamW": {"betas": [0.8, 0.9]}}}, "optimizer", "adamw"),
+        ({"lr_schedule": "CosineAnnealingLR"}, "lr_schedule", "cosine"),
+        ({"clipping": "Norm"}, "clipping", "norm"),
+    ],
+)
+def test_capitals_do_not_count_and_words_of_others_are_known(options, name, kind):
+    method = Finetune(**options)
+    assert kinds_of(Finetune)[name].text_of(getattr(method, name)) == kind
+
+
+def test_a_part_in_capitals_is_the_usual_part_with_its_options():
+    """`--optimizer SGD` keeps the momentum that a class has chosen for its `sgd`."""
+    arguments = ["--optimizer", "SGD", "--lr", "0.1"]
+    options = parse_options(Pair("class_incremental", "finetune"), arguments)
+    assert (
+        options.method.optimizer
+        == parse_options(Pair("class_incremental", "finetune"), ["--lr", "0.1"]).method.optimizer
+    )
+
+
+def test_the_name_of_a_folder_of_data_keeps_its_capitals():
+    assert DATA.own_name("Digits") == "Digits" and DATA.find("Digits") is Images
 
 
 @pytest.mark.parametrize("cls", [ClassIncrementalSetting, Rehearsal, Rotated])

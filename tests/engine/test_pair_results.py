@@ -22,6 +22,12 @@ def test_metrics_are_means_over_the_runs():
     assert metrics.keys() == run(0).metrics.keys() and PairResults("s", "m").metrics == {}
 
 
+def test_a_pair_is_a_container_of_its_runs():
+    pair = PairResults("s", "m", [run(0), run(1)])
+    assert len(pair) == 2 and [one.seed for one in pair] == [0, 1] and pair[-1] is pair.results[1]
+    assert len(PairResults("s", "m")) == 0 and PairResults("s", "m", failure="why"), "a failed pair is no empty value"
+
+
 def test_how_often_runs_were_repeated():
     assert repeats_of([run(0)]) == "1 seed"
     assert repeats_of([run(0), run(1)]) == "2 seeds"

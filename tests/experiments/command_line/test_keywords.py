@@ -9,7 +9,7 @@ from redwood.experiments.command_line.keywords import read_keywords
 from redwood.experiments.command_line.options import check_arguments, parse_options
 from redwood.experiments.command_line.pairs import Pair
 from redwood.methods import EWC, Rehearsal, compose
-from redwood.settings import ClassIncrementalSetting, DomainIncrementalSetting, Rotated
+from redwood.settings import ClassIncrementalSetting, ClassSplit, DomainIncrementalSetting, Rotated
 
 AT_TOP = f"{__name__}:Known"
 
@@ -60,12 +60,22 @@ class TestNames:
         )
         assert Pair("continual", name, objects=objects).load()[1] is own
 
+    def test_an_object_gives_its_class_and_the_options_that_are_no_defaults(self):
+        setting = ClassIncrementalSetting(nb_tasks=2, stream=ClassSplit(class_order_seed=3))
+        arguments, objects = read_keywords(setting, Rehearsal(buffer_size=33), {"lr": 0.1})
+        (text,) = objects
+        assert objects[text] is setting.stream
+        named = ["--setting=class_incremental", "--method=rehearsal"]
+        assert arguments == [*named, "--buffer_size=33", f"--stream={text}", "--nb_tasks=2", "--lr=0.1"]
+        with pytest.raises(RedwoodError, match=r"buffer_size is given twice, by Rehearsal\(...\) and as a keyword"):
+            read_keywords("continual", Rehearsal(buffer_size=33), {"buffer_size": 3})
+
     @pytest.mark.parametrize(
         ("given", "sentence"),
         [
             (
-                Rehearsal(),
-                "method is a name or a class, and not an object; give Rehearsal, and its options as keywords.",
+                [Rehearsal(), "ewc"],
+                "Each method of several is a name or a class; give Rehearsal, and its options as keywords.",
             ),
             (int, "int is no method: it has to be a subclass of redwood.Method."),
             (["ewc", ClassIncrementalSetting], "ClassIncrementalSetting is no method: it has to be a subclass"),

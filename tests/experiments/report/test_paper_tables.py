@@ -81,6 +81,10 @@ def test_several_metrics_are_columns_under_one_setting_and_tables_under_several(
     lines = markdown(ROWS, ["average_accuracy", "forgetting"]).splitlines()
     assert "| method | Average accuracy (%) | Forgetting (%) |" in lines
     assert "| a_b | **54.0 ± 2.7** | **36.0 ± 2.7** |" in lines and "| worse | 28.0 ± 5.5 | 62.0 ± 5.5 |" in lines
+    caption = "Average accuracy (%) and forgetting (%) under class_incremental. Mean and standard"
+    assert caption.replace("%", "\\%").replace("_", "\\_") in latex(ROWS, ["average_accuracy", "forgetting"])
+    three = markdown(ROWS, ["average_accuracy", "forgetting", "backward_transfer"])
+    assert three.startswith("Average accuracy (%), forgetting (%) and backward transfer (%) under class_incremental:")
     text = latex([row("a", [0.5], "s"), row("a", [0.4], "t")], ["average_accuracy", "forgetting"])
     assert text.count("\\begin{table}") == 2 and text.count("method & s & t") == 2
 

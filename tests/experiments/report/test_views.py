@@ -104,12 +104,18 @@ class TestPicturesByName:
     def test_an_unknown_name_lists_those_there_are(self):
         with pytest.raises(RedwoodError, match=r"no picture named 'matrix'\..* Known: accuracy_curve, accuracy_matrix"):
             RUN.plot("matrix")
+        with pytest.raises(
+            RedwoodError, match=r"is a picture of one run; draw it by results\[0\]\.plot\('accuracy_matrix'"
+        ):
+            COMPARISON.plot("accuracy matrix")
+        with pytest.raises(RedwoodError, match=r"no picture named 'matrix'"):
+            PAIR.plot("matrix")
 
 
 class TestContainer:
     def test_pairs_by_method_and_in_order(self):
         assert COMPARISON["ewc"] is PAIR and COMPARISON["<Own>"] is COMPARISON["file.py:<Own>"] is FAILED
-        assert COMPARISON["class_incremental", "rehearsal"] is OTHER
+        assert COMPARISON["class_incremental", "rehearsal"] is COMPARISON["er"] is OTHER and "EWC" in COMPARISON
         assert "ewc" in COMPARISON and ("class_incremental", "rehearsal") in COMPARISON and OTHER in COMPARISON
         others = ("ecw", ("task_incremental", "ewc"), ("class_incremental", "ewc", "digits"), replace(PAIR), None)
         assert not any(other in COMPARISON for other in others)

@@ -24,10 +24,12 @@ def trained(folder, setting, method=None, **options):
     return redwood.load(folder, device="cpu")
 
 
+NAMED = Dataset("named", DATA.x, DATA.y, DATA.x_test, DATA.y_test, max_value=16, class_names=NAMES)
+
+
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    named = Dataset("named", DATA.x, DATA.y, DATA.x_test, DATA.y_test, max_value=16, class_names=NAMES)
-    return trained(tmp_path_factory.mktemp("model") / "run", ClassIncrementalSetting, dataset=named)
+    return trained(tmp_path_factory.mktemp("model") / "run", ClassIncrementalSetting, dataset=NAMED)
 
 
 class TestAClassifier:
@@ -96,6 +98,14 @@ class TestAClassifier:
         assert torch.equal(model.read_images(tmp_path), images)
         with refused("trained on samples in 0..16, and these go up to 200", DataError):
             model.predict(images)
+
+    def test_reads_the_tests_of_its_run_for_other_scores(self, model):
+        scores = [float((model.predict(x) == y).double().mean()) for x, y in model.test_tasks(dataset=NAMED)]
+        assert scores == pytest.approx(model.results.accuracy_matrix[-1])
+        with pytest.raises(InvalidOptionError, match=r"its dataset from Python; give it again, as in model.test_tasks"):
+            model.test_tasks()
+        with pytest.raises(DataError, match="The data of the run has changed: training samples: "):
+            model.test_tasks(dataset=(DATA.x[:50], DATA.y[:50]))
 
     def test_has_no_task_ids(self, model):
         with refused("trained under class_incremental, which tells no task; leave task_id out"):
