@@ -268,9 +268,10 @@ def read_resume(argv: list[str], lost: Collection[str] = ()) -> tuple[argparse.N
     given, changes = parser.parse_known_args(argv)
     for name in sorted(option_names(changes) - MAY_BE_GIVEN - {*lost}):
         arguments.refuse_old([name])
+        further = ", or learn further data by extend" if name in ("dataset", "nb_tasks") else ""
         raise UsageError(
-            f"resume goes on with what was started, so that --{name} stays as it is; leave it out. Options that may "
-            f"change: {_listed(MAY_BE_GIVEN)}."
+            f"resume goes on with what was started, so that --{name} stays as it is; leave it out{further}. Options "
+            f"that may change: {_listed(MAY_BE_GIVEN)}."
         )
     known = {f"--{name}": argparse.Action([], name, nargs="*") for name in MAY_BE_GIVEN.union(lost)}
     arguments.refuse_unknown(changes, known | parser._option_string_actions, "the command resume")

@@ -208,6 +208,10 @@ CASES = {
     "no run": (["resume", "no_run"], "resume no_run: there is no run in this folder"),
     "no folder": (["resume", "nowhere"], "resume nowhere: there is no run in this folder"),
     "resume and more": (["resume", "no_run", "--lr", "3"], "resume goes on with what was started, so that --lr stays"),
+    "resume and further data": (
+        ["resume", "no_run", "--dataset", "d"],
+        "so that --dataset stays as it is; leave it out, or learn further data by extend. Options",
+    ),
     "resume and more beside": (
         ["resume", "no_run", "--workers", "3", "--sed", "3"],
         "so that --sed stays as it is; leave it out. Options that may change: --accel",

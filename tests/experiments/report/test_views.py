@@ -80,7 +80,7 @@ class TestFrames:
         frame = COMPARISON.to_frame()
         assert frame[["method", "seed"]].to_numpy().tolist() == [["ewc", 0], ["ewc", 1], ["rehearsal", 0]]
         assert frame["average_accuracy"].tolist() == [run.objective for run in COMPARISON.results]
-        assert frame["average_accuracy"].between(0, 1).all() and "fractions" in str(type(RUN).to_frame.__doc__)
+        assert frame["average_accuracy"].between(0, 1).all()
         assert "training_flops" in frame and PAIR.to_frame().equals(frame[:2])
 
     def test_per_task_it_has_a_line_for_each_test(self):
