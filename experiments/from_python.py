@@ -6,6 +6,7 @@ their folder if `run_dir` names one, and else nothing.
 
 import argparse
 import os
+import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,6 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple, overload
 
 from rich.console import Console
+from torch import nn
 
 from redwood.core.calls import errors_in_keywords, resume_call
 from redwood.core.errors import RedwoodError, lack_of_room, told_of_exit
@@ -41,6 +43,8 @@ from redwood.methods.base import Method
 from redwood.settings.base import Setting
 from redwood.settings.config import is_marked
 from redwood.settings.scores.results import Results
+
+_PAST_WRAPPERS = 4  # frames between `_compared` and the user's call
 
 
 @overload
@@ -224,6 +228,14 @@ def _read(arguments: list[str], objects: Mapping[str, Any]) -> tuple[_Chosen, li
 
 
 def _compared(chosen: _Chosen) -> Comparison:
+    module = next((one for one in chosen.objects.values() if isinstance(one, nn.Module)), None)
+    if module is not None and chosen.asked.seeds > 1:
+        name = type(module).__name__
+        warnings.warn(
+            f"All seeds begin with the weights of the {name} that was given; give the class {name}, or a function that "
+            "makes it, where each seed has to draw its own.",
+            stacklevel=_PAST_WRAPPERS,
+        )
     folder = given_texts(chosen.rest).get("run_dir")
     if folder is not None:
         return _start(chosen, chosen.rest, reports=True)

@@ -14,22 +14,36 @@ from redwood.core.registry import line_of, load_users_object
 
 
 def call_factory(reference: str, observation_space: Box, n_outputs: int) -> nn.Module:
-    """Make a network by a function or class; torch's global generator draws its weights, as those of our networks.
+    """Make a network by a function or class of the user's file; see `made_network`.
 
     Args:
-        reference: `path/to/file.py:name` or `package.module:name` of a function or class. `observation_space` and
-            `n_outputs` are passed to parameters of the same name. A function without such parameters is called without
-            arguments if possible, else with these two.
+        reference: `path/to/file.py:name` or `package.module:name`.
         observation_space: Space of one observation.
         n_outputs: Number of scores.
 
     Raises:
         RedwoodError: If it cannot be loaded, takes other arguments, fails, or returns something else.
     """
-    made_by = load_users_object("network", reference, _can_make_networks)
-    wanted = f"The network {reference} must be a function (observation_space, n_outputs) that makes an nn.Module"
+    made_by = load_users_object("network", reference, makes_networks)
     if isinstance(made_by, nn.Module) or not callable(made_by):
-        raise InvalidOptionError(f"{wanted}, but it is a {type(made_by).__name__}.")
+        raise InvalidOptionError(f"{_wanted(reference)}, but it is a {type(made_by).__name__}.")
+    return made_network(made_by, reference, observation_space, n_outputs)
+
+
+def made_network(made_by: Callable[..., object], reference: str, observation_space: Box, n_outputs: int) -> nn.Module:
+    """Make a network by a function or class; torch's global generator draws its weights, as those of our networks.
+
+    Args:
+        made_by: The function or class. `observation_space` and `n_outputs` are passed to parameters of the same name.
+            A function without such parameters is called without arguments if possible, else with these two.
+        reference: Its name.
+        observation_space: Space of one observation.
+        n_outputs: Number of scores.
+
+    Raises:
+        InvalidOptionError: If it takes other arguments, fails, or returns something else.
+    """
+    wanted = _wanted(reference)
     call = _call(made_by, {"observation_space": observation_space, "n_outputs": n_outputs})
     if call is None:
         raise InvalidOptionError(f"{wanted}, or one without arguments, but it takes {inspect.signature(made_by)}.")
@@ -43,7 +57,12 @@ def call_factory(reference: str, observation_space: Box, n_outputs: int) -> nn.M
     return network
 
 
-def _can_make_networks(found: object) -> bool:
+def _wanted(reference: str) -> str:
+    return f"The network {reference} must be a function (observation_space, n_outputs) that makes an nn.Module"
+
+
+def makes_networks(found: object) -> bool:
+    """True of a function, and of a class of modules."""
     return inspect.isfunction(found) or (isinstance(found, type) and issubclass(found, nn.Module))
 
 
@@ -66,12 +85,7 @@ def refuse_no_module(given: object) -> NoReturn:
     Raises:
         InvalidOptionError: Always.
     """
-    if isinstance(given, type):
-        remedy = f"pass an instance, {given.__name__}(...)"
-    elif callable(given):
-        remedy = "pass what it returns, or its name as in 'file.py:function'"
-    else:
-        remedy = "pass an nn.Module or the name of a network"
     raise InvalidOptionError(
-        f"The network has to be an nn.Module or a name, but {described(given)} was given; {remedy}."
+        f"The network has to be an nn.Module, a class or a function that makes one, or a name, but {described(given)} "
+        "was given; pass one of these."
     )

@@ -16,7 +16,7 @@ from redwood.core.parts import Choice, Kind, Part, is_described_part
 from redwood.core.registry import names_code
 from redwood.methods.networks import NETWORKS, TIMM, adapt_module, build_network
 from redwood.methods.networks.builtin import mlp
-from redwood.methods.networks.factory import refuse_no_module
+from redwood.methods.networks.factory import made_network, makes_networks, refuse_no_module
 from redwood.methods.networks.inputs import AsPublished
 from redwood.methods.networks.trainable import TRAINABLE
 from redwood.methods.networks.weights import load_weights
@@ -177,8 +177,25 @@ class GivenNetwork(NetworkPart):
         return adapt_module(self.module, space, n_outputs)
 
 
+@dataclass
+class MadeNetwork(NetworkPart):
+    """A class or a function from Python, which makes the network of each run: its weights follow from the seed."""
+
+    maker: Any = field(default=None, metadata=NAME)
+    trainable: Choice = TRAINABLE.chosen("all")  # part of the network that is trained
+
+    @property
+    @override
+    def text(self) -> str:
+        return f"<{self.maker.__name__}, given from Python>"
+
+    @override
+    def build(self, space: Box, n_outputs: int) -> nn.Module:
+        return adapt_module(made_network(self.maker, self.maker.__name__, space, n_outputs), space, n_outputs)
+
+
 class _Models(Kind):
-    """Networks by name, those of torchvision and timm, functions of users, and modules from Python."""
+    """Networks by name, those of torchvision and timm, functions of users, and modules or classes from Python."""
 
     @override
     def names(self) -> list[str]:
@@ -203,6 +220,8 @@ class _Models(Kind):
         if isinstance(value, nn.Module):
             return GivenNetwork(value)
         is_part = isinstance(value, self.base) or (isinstance(value, type) and issubclass(value, self.base))
+        if not is_part and makes_networks(value):
+            return MadeNetwork(value)
         if not (is_part or isinstance(value, str) or is_described_part(value)):
             refuse_no_module(value)
         return super().make(value, usual)

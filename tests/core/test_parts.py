@@ -285,7 +285,7 @@ class TestObjects:
             ("optimizer", torch.optim.SGD([torch.zeros(1)]), "an object of SGD was given; write optimizer='sgd'"),
             ("lr_schedule", CosineAnnealingLR, "the class CosineAnnealingLR was given; write lr_schedule='cosine'"),
             ("lr_schedule", StepLR, "the class StepLR was given; choose one of .*milestones"),
-            ("model", torch.nn.Linear, r"the class Linear was given; pass an instance, Linear\(...\)"),
+            ("model", dict, "has to be an nn.Module, a class or a function .* but the class dict was given; pass one"),
         ],
     )
     def test_values_that_are_no_part(self, option: str, value: object, sentence: str) -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,8 @@ from tempfile import TemporaryDirectory
 from typing import ClassVar
 
 import pytest
+import torch
+from torch import nn
 
 import redwood
 from redwood.cli import main
@@ -53,6 +56,20 @@ class Failing(Finetune):
     def configure(self, setting):
         self.setting = setting
         super().configure(setting)
+
+
+class Plain(nn.Sequential):
+    """The simplest network of the digits."""
+
+    def __init__(self):
+        super().__init__(nn.Flatten(), Floats(), nn.Linear(64, 10))
+
+
+class Floats(nn.Module):
+    """Its output is its input, as floats."""
+
+    def forward(self, x):
+        return x.float()
 
 
 @pytest.fixture(autouse=True)
@@ -110,6 +127,26 @@ class TestRun:
         one = redwood.run("class_incremental", "finetune", seed=1, **SMALL)
         assert pair.results[1].accuracy_matrix == one.accuracy_matrix
         assert left(elsewhere) == ["temporary"]
+
+    def test_objects_give_their_class_and_options(self):
+        small = {name: value for name, value in SMALL.items() if name not in ("passes", "nb_tasks")}
+        results = redwood.run(ClassIncrementalSetting(passes=1, nb_tasks=2), Rehearsal(buffer_size=20), **small)
+        expected = redwood.run("class_incremental", "rehearsal", buffer_size=20, **SMALL)
+        assert comparable(results) == comparable(expected)
+
+    def test_seeds_of_a_given_module_are_told_to_begin_alike_and_those_of_a_class_are_not(self):
+        with pytest.warns(
+            UserWarning, match="All seeds begin with the weights of the Plain that was given; give the class"
+        ):
+            redwood.run("class_incremental", "finetune", model=Plain(), seeds=2, **SMALL)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", "All seeds begin")
+            redwood.run("class_incremental", "finetune", model=Plain(), **SMALL)
+            untrained = {**SMALL, "lr": 1e-9}
+            pair = redwood.run("class_incremental", "finetune", model=Plain, seeds=2, run_dir="out", **untrained)
+        assert pair[0].options["model"] == "<Plain, given from Python>"
+        made = [redwood.load(path, model=Plain) for path in sorted(Path("out").glob("class*"))]
+        assert len(made) == 2 and not torch.allclose(*(model.method.network[2].bias for model in made))
 
     def test_a_failed_seed_is_told_and_no_result_is_an_error(self, elsewhere):
         pair = redwood.run("class_incremental", Failing, seeds=2, jobs=1, **SMALL)

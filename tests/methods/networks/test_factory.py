@@ -97,9 +97,7 @@ def test_a_network_that_the_function_keeps_is_copied(file):
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        (nn.Linear, r"but the class Linear was given; pass an instance, Linear\(...\)"),
-        (vectors, "but the function vectors was given; pass what it returns, or its name as in 'file.py:function'"),
-        (3, "but 3 was given; pass an nn.Module or the name of a network"),
+        (3, "an nn.Module, a class or a function that makes one, or a name, but 3 was given; pass one of these"),
     ],
 )
 def test_neither_a_name_nor_a_module(given, sentence):

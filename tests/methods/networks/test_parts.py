@@ -1,8 +1,17 @@
+import pytest
 import torch
 from torch import nn
 
+from redwood.core.errors import InvalidOptionError
 from redwood.methods.networks.builtin import mlp
-from redwood.methods.networks.parts import MODELS, GivenNetwork, MultiLayerPerceptron, Network, PublishedNetwork
+from redwood.methods.networks.parts import (
+    MODELS,
+    GivenNetwork,
+    MadeNetwork,
+    MultiLayerPerceptron,
+    Network,
+    PublishedNetwork,
+)
 from tests.methods.networks.spaces import images
 
 
@@ -37,3 +46,34 @@ def test_what_a_text_or_a_module_chooses() -> None:
     given = MODELS.make(module)
     assert isinstance(given, GivenNetwork) and given.module is module
     assert given.text == "<Linear, given from Python>"
+
+
+class Net(nn.Sequential):
+    def __init__(self, n_outputs: int) -> None:
+        super().__init__(nn.Flatten(), Floats(), nn.Linear(64, n_outputs))
+
+
+class Floats(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.float()
+
+
+def make(observation_space: object, n_outputs: int) -> nn.Module:
+    return Net(n_outputs)
+
+
+@pytest.mark.parametrize("maker", [Net, make])
+def test_a_class_or_a_function_makes_a_network_for_each_run(maker: object) -> None:
+    part = MODELS.make(maker)
+    assert isinstance(part, MadeNetwork) and part.text == f"<{maker.__name__}, given from Python>"
+    space = images(1, 8, 8)
+    torch.manual_seed(0)
+    first, second = part.build(space, 5), part.build(space, 5)
+    assert not torch.equal(first[2].weight, second[2].weight) and first[2].out_features == 5
+    torch.manual_seed(0)
+    assert torch.equal(part.build(space, 5)[2].weight, first[2].weight), "the seed decides"
+
+
+def test_a_class_that_makes_no_network_is_told() -> None:
+    with pytest.raises(InvalidOptionError, match=r"The network Linear fails \(TypeError"):
+        MODELS.make(nn.Linear).build(images(1, 8, 8), 5)
