@@ -1,6 +1,6 @@
 """Arrays as users have them: labels may be texts, and test samples may be missing."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -111,6 +111,57 @@ def with_tests(name: str, arrays: Mapping[str, Any], *, ordered: bool, seed: int
     is_test = hold_out_rows(name, y.numpy() if by_class else none, tasks, along, seed)
     train = {key: array[~is_test] for key, array in given.items()}
     return train | {f"{key}_test": array[is_test] for key, array in given.items()}
+
+
+def joined_tasks(name: str, tasks: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    """Join the arrays of several tasks.
+
+    Args:
+        name: The data set, for messages.
+        tasks: Of each task `(x, y)`, or of each `(x, y, x_test, y_test)`.
+
+    Returns:
+        The arrays by these names; `t`, the task of each sample, and `t_test` if there are test samples.
+
+    Raises:
+        DataError: If a task has no samples or not as many labels, or arrays of two tasks differ in their form.
+    """
+    joined: dict[str, Any] = {}
+    for place, tests in ((0, ""), (2, "_test"))[: len(tasks[0]) // 2]:
+        samples, labels = f"x{tests}", f"y{tests}"
+        sizes = [(len(task[place]), len(task[place + 1])) for task in tasks]
+        for number, (n, n_labels) in enumerate(sizes):
+            if n != n_labels or not n:
+                raise DataError(
+                    f"Data set {name}: task {number} has {n} samples {samples} and {n_labels} labels {labels}; give at "
+                    "least one, and as many of both."
+                )
+        joined[samples] = _joined(name, samples, [task[place] for task in tasks])
+        joined[labels] = _joined(name, labels, [task[place + 1] for task in tasks])
+        joined[f"t{tests}"] = np.repeat(np.arange(len(tasks)), [n for n, _ in sizes])
+    return joined
+
+
+def _joined(name: str, key: str, values: Sequence[Any]) -> np.ndarray | Tensor:
+    """One array of those of all tasks, which have one form: joining others would change their meaning."""
+    arrays = [_array_of(name, key, one) for one in values]
+    forms = [_form(array) for array in arrays]
+    for number, form in enumerate(forms):
+        if form != forms[0]:
+            raise DataError(
+                f"Data set {name}: {key} of task {number} holds {form}, and that of task 0 {forms[0]}; make them alike."
+            )
+    tensors = [array for array in arrays if isinstance(array, Tensor)]
+    if len(tensors) == len(arrays):
+        return torch.cat(tensors)
+    return np.concatenate([np.asarray(array) for array in arrays])
+
+
+def _form(array: np.ndarray | Tensor) -> str:
+    """Type and shape of the entries of an array."""
+    dtype = str(array.dtype).removeprefix("torch.")
+    kind = "texts" if is_text(array) else "floats" if dtype.startswith(("float", "bfloat")) else dtype
+    return f"{kind} of shape {tuple(array.shape[1:])}" if array.ndim > 1 else kind
 
 
 def _array_of(name: str, key: str, values: Any) -> np.ndarray | Tensor:
