@@ -21,6 +21,7 @@ REMEDIES = {
     "samples": "give numbers of one shape for all samples, as numpy.stack makes them of a list, or a table with the "
     "labels as a column",
     "labels": "give integers 0..K-1, or texts alone",
+    "task ids": "give the task of each sample in t as an integer 0..T-1, or as a text, which names the task",
 }
 
 
@@ -83,10 +84,19 @@ def flattening(y: Tensor) -> str:
 
 
 def labels_of(name: str, y: np.ndarray | Tensor) -> Tensor:
-    """Labels or task ids as int64."""
-    tensor = _own(name, "labels", y)
+    """Labels as int64."""
+    return _integers(name, "labels", y)
+
+
+def task_ids_of(name: str, t: np.ndarray | Tensor) -> Tensor:
+    """Task ids as int64."""
+    return _integers(name, "task ids", t)
+
+
+def _integers(name: str, what: str, values: np.ndarray | Tensor) -> Tensor:
+    tensor = _own(name, what, values)
     if tensor.dtype.is_floating_point or tensor.dtype == torch.bool:
-        raise DataError(f"Data set {name}: labels and task ids must be integers, got {tensor.dtype}.")
+        raise DataError(f"Data set {name}: the {what} are {tensor.dtype}; {REMEDIES[what]}.")
     return tensor.long()
 
 

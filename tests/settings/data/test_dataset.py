@@ -196,6 +196,37 @@ class TestWithoutTestSamples:
         with pytest.raises(DataError, match="task_names are those of the tasks t; give t, too"):
             Dataset.from_arrays(self.X, self.Y, task_names=["may"])
 
+    def test_texts_are_tasks_in_the_order_of_their_numbers(self):
+        weeks = np.array(["week 10", "week 2"])
+        data = Dataset.from_arrays(self.X, self.Y, t=weeks[self.T])
+        assert data.task_names == ("week 2", "week 10") and data.contexts_test.bincount().tolist() == [6, 6]
+        assert data.contexts.tolist() == (data.x[:, 0] < 30).long().tolist()
+        given = Dataset.from_arrays(X, Y, X, Y, list(weeks[Y // 2]), weeks[Y // 2].astype(bytes))
+        assert given.contexts.tolist() == given.contexts_test.tolist() == (1 - Y // 2).tolist()
+
+    @pytest.mark.parametrize(
+        ("more", "sentence"),
+        [
+            ({"t": NAMES[T], "task_names": ["may", "june"]}, "tasks that are texts have names; leave task_names out"),
+            ({"t": T + 0.5}, "the task ids are torch.float64; give the task of each sample in t as an integer 0..T-1"),
+            (
+                {"t": [None, *NAMES[T[1:]]]},
+                r"the task ids are no array of numbers \(ndarray of NoneType\); give the task",
+            ),
+            (
+                {"x_test": X, "y_test": Y, "t": NAMES[T], "t_test": Y},
+                "has texts in t beside numbers in the other split",
+            ),
+            (
+                {"x_test": X, "y_test": Y, "t": NAMES[T], "t_test": NAMES[Y]},
+                "the task 'oak' of t_test never occurs in t",
+            ),
+        ],
+    )
+    def test_tasks_that_do_not_fit(self, more, sentence):
+        with pytest.raises(DataError, match=sentence):
+            Dataset.from_arrays(self.X, self.Y, **more)
+
 
 class TestClassNames:
     @pytest.mark.parametrize(
