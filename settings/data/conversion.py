@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,7 @@ class InMemory:
 
     name: str
     kind: str
-    parts: tuple[Any, ...]
+    parts: tuple[Any, ...] = field(repr=False)
 
 
 def checked_source(given: object) -> str | Dataset | InMemory:

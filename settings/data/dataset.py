@@ -133,6 +133,20 @@ class Dataset:
             check_class_names(self.name, self.class_names, None if self.is_regression else self.n_classes)
             check_names_differ(self.name, self.class_names, self.y, self.contexts)
 
+    def __repr__(self) -> str:
+        """One line: the name, and what it holds."""
+        form = f"{self.sample_shape} {str(self.x.dtype).removeprefix('torch.')}"
+        called = "" if are_numbers(self.called) else f" ({shortened(self.called)})"
+        targets = {
+            "classes": f"{self.n_outputs} classes{called}",
+            "multi_label": f"{self.n_outputs} labels{called}",
+            "regression": f"numbers to predict, {self.n_outputs} for each sample",
+        }[self.kind]
+        tasks = "" if self.contexts is None else f", {int(self.contexts.max()) + 1} tasks"
+        tasks += f" ({shortened(self.task_names)})" if self.task_names else ""
+        counts = f"{len(self.x):,} training and {len(self.x_test):,} test samples"
+        return f"<Dataset {self.name}: {counts} {form}, {targets}{tasks}>"
+
     @property
     def is_regression(self) -> bool:
         """True if the targets are numbers, not classes."""

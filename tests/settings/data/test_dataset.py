@@ -98,6 +98,31 @@ def test_reversed_and_foreign_arrays_are_numbers_like_others():
     assert make(x=values.astype(">f4")).x.tolist() == values.tolist()
 
 
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        (make(), "<Dataset arrays: 6 training and 6 test samples (4,) float32, 3 classes>"),
+        (
+            make(y=Y + 0.5),
+            "<Dataset arrays: 6 training and 6 test samples (4,) float32, numbers to predict, 1 for each sample>",
+        ),
+        (make(y=np.eye(3)[Y] > 0), "<Dataset arrays: 6 training and 6 test samples (4,) float32, 3 labels>"),
+        (
+            Dataset.from_arrays(
+                np.zeros((1200, 1, 8, 8), np.uint8), np.arange(1200) % 2, IMAGES[:, None, ..., 0], Y % 2
+            ),
+            "<Dataset arrays: 1,200 training and 6 test samples (1, 8, 8) uint8, 2 classes>",
+        ),
+        (
+            Dataset.from_arrays(X, NAMES[Y], X, NAMES[Y], NAMES[Y // 2], NAMES[Y // 2], name="a"),
+            "<Dataset a: 6 training and 6 test samples (4,) float32, 3 classes (ash, elm, oak), 2 tasks (ash, elm)>",
+        ),
+    ],
+)
+def test_a_line_says_what_it_holds(data, line):
+    assert repr(data) == line
+
+
 class TestValidationMask:
     def make(self, mask, t=None):
         return Dataset.from_arrays(X, Y, X, Y, t, t, validation=mask)

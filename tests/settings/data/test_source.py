@@ -101,6 +101,11 @@ def test_a_data_set_stays_and_a_path_becomes_its_name():
     assert ClassIncrementalSetting(dataset=Path("folder") / "data.npz").dataset == Arrays(str(Path("folder/data.npz")))
 
 
+def test_a_setting_shows_no_arrays():
+    source = "dataset=DataSource(source=InMemory(name='arrays', kind='arrays'), folders=())"
+    assert source in repr(ClassIncrementalSetting(dataset=(X, Y)))
+
+
 def test_a_tuple_of_two_pairs_is_training_and_test():
     data = loaded(((X, Y), (X[:2] + 1, Y[:2])))
     assert (data.contexts, data.x.sum(), data.x_test.sum(), len(data.y), len(data.y_test)) == (None, 0, 8, 6, 2)
