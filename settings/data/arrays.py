@@ -57,7 +57,7 @@ def samples_of(name: str, x: np.ndarray | Tensor) -> Tensor:
     tensor = _own(name, "samples", x)
     if tensor.is_complex() or tensor.dtype in UNKNOWN_DTYPES:
         raise DataError(f"Data set {name}: samples of type {tensor.dtype} are not known; convert them to float32.")
-    if tensor.dim() == 1:
+    if tensor.dim() == 1 and len(tensor):
         raise DataError(f"Data set {name}: samples need a second dimension; pass x[:, None] of single numbers.")
     return (tensor.float() if tensor.dtype.is_floating_point else tensor).contiguous()
 

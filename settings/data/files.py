@@ -16,7 +16,7 @@ from redwood.core.errors import DataError, InvalidOptionError
 from redwood.core.memory import available_on_host
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.given_arrays import coded_texts, text_of
-from redwood.settings.data.holdout import hold_out, hold_out_along, rarest_label
+from redwood.settings.data.holdout import check_any, hold_out, hold_out_along, rarest_label
 from redwood.settings.data.sources import ARRAY_FILES, refuse_no_file
 
 SUFFIXES = ARRAY_FILES
@@ -224,6 +224,7 @@ def _split(name: str, arrays: dict[str, np.ndarray], seed: int) -> dict[str, np.
         raise DataError(
             f"Data set {name}: the arrays need as many labels as samples, in one dimension; got {shapes}{remedy}."
         )
+    check_any(name, len(y))
     if mask is not None:
         is_test = _checked_mask(name, mask, len(y))
     else:

@@ -59,6 +59,23 @@ def test_arrays_in_another_order_or_shape(given, sentence):
         Dataset.from_arrays(*given)
 
 
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ((X[:0], Y[:0]), "Data set arrays: there are no samples to learn from and to test on; add some"),
+        (([], []), "there are no samples to learn from and to test on"),
+        ((X[:0], Y[:0] + 0.5), "there are no samples to learn from and to test on"),
+        ((X[:0], Y[:0], X, Y), "there are no training samples; add some"),
+        (([], Y, X, Y), "there are no training samples; add some"),
+        ((X, Y, X[:0], Y[:0]), "there are no test samples; add some"),
+        ((X, Y[:0], X, Y), "6 training samples need as many labels"),
+    ],
+)
+def test_no_samples_are_told(given, sentence):
+    with pytest.raises(DataError, match=sentence):
+        Dataset.from_arrays(*given)
+
+
 def test_numbers_to_predict_may_have_the_shape_of_the_samples():
     assert Dataset.from_arrays(X, X + 0.5, X, X + 0.5).n_outputs == 4
     assert Dataset.from_arrays(X, Y[:, None] + 0.5, X, Y[:, None] + 0.5).is_regression
