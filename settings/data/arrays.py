@@ -1,6 +1,5 @@
 """Convert arrays of samples, labels, task ids and times to tensors, and warn of likely mistakes."""
 
-import warnings
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from redwood.core.errors import DataError
 from redwood.core.seeding import preserved_random_state, seed_everything
+from redwood.core.user_warnings import warn
 
 CHANNELS = (1, 3, 4)
 UNKNOWN_DTYPES = (torch.uint16, torch.uint32, torch.uint64)  # torch stores them, but supports few operations
@@ -96,7 +96,7 @@ def task_ids_of(name: str, t: np.ndarray | Tensor) -> Tensor:
 def _integers(name: str, what: str, values: np.ndarray | Tensor) -> Tensor:
     tensor = _own(name, what, values)
     if tensor.dtype.is_floating_point or tensor.dtype == torch.bool:
-        raise DataError(f"Data set {name}: the {what} are {tensor.dtype}; {REMEDIES[what]}.")
+        raise DataError(f"Data set {name}: the {what} must be integers, got {tensor.dtype}; {REMEDIES[what]}.")
     return tensor.long()
 
 
@@ -181,7 +181,7 @@ def check_channels(name: str, samples: Tensor) -> None:
     found = f"Data set {name}: samples {tuple(shape)} look like images whose channels come last, not first"
     if not samples.dtype.is_floating_point:
         raise DataError(f"{found}; pass numpy.moveaxis(x, -1, 1).")
-    warnings.warn(f"{found}; if so, pass numpy.moveaxis(x, -1, 1).", stacklevel=3)
+    warn(f"{found}; if so, pass numpy.moveaxis(x, -1, 1).")
 
 
 def check_range(name: str, samples: Samples, max_value: float | None) -> None:
@@ -190,11 +190,10 @@ def check_range(name: str, samples: Samples, max_value: float | None) -> None:
         return
     highest = int(samples.max())
     if highest < DARK:
-        warnings.warn(
+        warn(
             f"Data set {name}: the samples are bytes in 0..{highest}, and bytes are divided by 255; if {highest} is "
             f"their largest possible value, save x.astype('int16'), or pass max_value={max(1, highest)} to "
-            "Dataset.from_arrays.",
-            stacklevel=3,
+            "Dataset.from_arrays."
         )
 
 
@@ -202,8 +201,7 @@ def check_whole_numbers(name: str, y: Tensor) -> None:
     """Warn of classes given as floats: they are taken for numbers to predict."""
     if not y.dtype.is_floating_point or not bool((y == y.round()).all()) or len(torch.unique(y)) > MANY_CLASSES:
         return
-    warnings.warn(
+    warn(
         f"Data set {name}: floats are numbers to predict (regression), and these labels are whole numbers; if they are "
-        f"classes, pass {'y.argmax(1) of one-hot rows' if y.dim() > 1 else 'y.astype(int)'}.",
-        stacklevel=3,
+        f"classes, pass {'y.argmax(1) of one-hot rows' if y.dim() > 1 else 'y.astype(int)'}."
     )

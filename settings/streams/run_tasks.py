@@ -1,11 +1,11 @@
 """The tasks of a run: cut out of its data, and behind those of an earlier run that it extends."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
+from redwood.core.user_warnings import warn
 from redwood.settings.data.arrays import check_range
 from redwood.settings.data.classes import Classes, agreed
 from redwood.settings.data.dataset import Dataset
@@ -80,24 +80,21 @@ def warn_of_tasks(run: RunTasks, *, told: bool) -> None:
         return
     own = [run.tasks[number].label_map[run.data.y[run.tasks[number].rows]].unique().tolist() for number in run.part]
     if run.data.n_classes == 1:
-        warnings.warn(
+        warn(
             f"The data {run.data.name} has one class, so that every answer is right and the scores say nothing; add "
-            "samples of other classes.",
-            stacklevel=2,
+            "samples of other classes."
         )
     elif all(len(outputs) == 1 for outputs in own):
-        warnings.warn(
+        warn(
             f"Each task of {run.data.name} has one class to choose from, so that every answer is right and the scores "
             "say nothing; cut fewer tasks by --nb_tasks, give the task of each sample (t), or choose "
-            "class_incremental.",
-            stacklevel=2,
+            "class_incremental."
         )
     elif len(own) > 1 and all(outputs == own[0] for outputs in own):
-        warnings.warn(
+        warn(
             f"All {len(own)} tasks of {run.data.name} have the same {len(own[0])} classes, so that they share their "
             "outputs, though the task is told at test; if each task has classes of its own, give them labels of their "
-            f"own, such as y + {len(own[0])} * t, else choose domain_incremental.",
-            stacklevel=2,
+            f"own, such as y + {len(own[0])} * t, else choose domain_incremental."
         )
 
 

@@ -250,7 +250,10 @@ class TestWithoutTestSamples:
         ("more", "sentence"),
         [
             ({"t": NAMES[T], "task_names": ["may", "june"]}, "tasks that are texts have names; leave task_names out"),
-            ({"t": T + 0.5}, "the task ids are torch.float64; give the task of each sample in t as an integer 0..T-1"),
+            (
+                {"t": T + 0.5},
+                "the task ids must be integers, got torch.float64; give the task of each sample in t as an integer",
+            ),
             (
                 {"t": [None, *NAMES[T[1:]]]},
                 r"the task ids are no array of numbers \(ndarray of NoneType\); give the task",
