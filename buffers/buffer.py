@@ -1,6 +1,5 @@
 """The rehearsal buffer: a storage, a policy and a sampler."""
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Self
@@ -21,6 +20,7 @@ from redwood.buffers.state_validation import FORMAT, describe, restored_componen
 from redwood.buffers.storage import LazyStorage, RowBatch, RowStorage
 from redwood.core.errors import BufferInputError
 from redwood.core.state import State
+from redwood.core.user_warnings import warn
 
 
 class RehearsalBuffer:
@@ -276,7 +276,7 @@ class RehearsalBuffer:
         if self._capacity is not None and n > self._capacity and not self._has_warned:
             self._has_warned = True
             text = f"{n} samples are drawn from a buffer of {self._capacity}; it returns what there is."
-            warnings.warn(text, stacklevel=2)
+            warn(text)
         if not len(self):
             return torch.empty(0, dtype=torch.int64)
         if tasks is not None and "tasks" in self.sampler.needs:

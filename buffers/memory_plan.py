@@ -1,6 +1,5 @@
 """The choice of a tier for the rows of a buffer, by the memory that a training step leaves free."""
 
-import warnings
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -8,6 +7,7 @@ import torch
 
 from redwood.buffers.layout import RowLayout
 from redwood.core.memory import available_on_host
+from redwood.core.user_warnings import warn
 
 # Share of the free memory that rows may take. On the GPU the rest is left to larger batches and to memory in pieces; of
 # the host, memory that is pinned is lost to all others.
@@ -91,10 +91,9 @@ class AutomaticTier:
 
     def told_of_no_room(self, n_bytes: int) -> None:
         """Say that training needs the memory of rows of so many bytes."""
-        warnings.warn(
+        warn(
             f"Training ran out of memory on {self.device}: the {n_bytes:,} bytes of stored rows move to the host, and "
-            "the step is done again; store fewer samples to keep them on the GPU.",
-            stacklevel=3,
+            "the step is done again; store fewer samples to keep them on the GPU."
         )
 
     def __call__(self, layout: RowLayout, n_rows: int) -> str:
@@ -104,10 +103,9 @@ class AutomaticTier:
         plan = plan_memory(layout, n_rows, self.staged, free_memory(self.device))
         if plan.tier != "cuda" and not self.has_warned:
             self.has_warned = True
-            warnings.warn(
+            warn(
                 f"{n_rows:,} rows take {plan.n_bytes:,} bytes, more than {GPU_SHARE:.0%} of the {plan.free.gpu:,} "
                 f"bytes that a step leaves free on {self.device}: they are kept on the tier {plan.tier}, which is "
-                "slower; store fewer samples to keep them on the GPU.",
-                stacklevel=2,
+                "slower; store fewer samples to keep them on the GPU."
             )
         return plan.tier

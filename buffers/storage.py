@@ -1,6 +1,5 @@
 """Preallocated rows of samples, addressed by slot."""
 
-import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -16,6 +15,7 @@ from redwood.buffers.randomness import Array
 from redwood.buffers.shared.rows import RowsLostError, SharedRows
 from redwood.buffers.tiers import TIERS, allocate, resolve
 from redwood.core.errors import BufferInputError, StorageError
+from redwood.core.user_warnings import warn
 
 
 class RowBatch:
@@ -346,7 +346,7 @@ class LazyStorage:
             with self._placing():
                 self.rows.move(tier, device if tier == "cuda" else None, n)
         except StorageError as error:
-            warnings.warn(f"Rows stay on the tier {self.rows.tier}: {error}", stacklevel=2)
+            warn(f"Rows stay on the tier {self.rows.tier}: {error}")
             return
         self._tier = tier
 
@@ -384,7 +384,7 @@ class LazyStorage:
             rows = self._shared.recover(layout, capacity, name, n)
         except RowsLostError as error:
             if were_there:
-                warnings.warn(f"Rows are read from the checkpoint, since those in memory {error}.", stacklevel=2)
+                warn(f"Rows are read from the checkpoint, since those in memory {error}.")
             return None
         return RowStorage(layout, capacity, directory=self._directory, shared=self._shared, rows=rows)
 

@@ -10,7 +10,6 @@ import os
 import signal
 import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from multiprocessing import forkserver, get_all_start_methods, popen_forkserver, reduction, spawn, util
@@ -23,6 +22,7 @@ from typing_extensions import override
 
 from redwood.core.child_processes import interrupts_blocked
 from redwood.core.errors import RedwoodError
+from redwood.core.user_warnings import warn
 
 # Signals that may reach all processes of a terminal or of a scheduler's job. They would end the server, and the exit
 # statuses of its copies would be lost.
@@ -39,10 +39,9 @@ def is_available() -> bool:
     if "forkserver" not in get_all_start_methods():
         return False
     if sys.version_info[:2] not in TESTED:
-        warnings.warn(
+        warn(
             f"Processes cannot be copied under Python {sys.version_info[0]}.{sys.version_info[1]}, only under 3.11 to "
-            "3.13; each one imports the libraries anew, which takes seconds.",
-            stacklevel=2,
+            "3.13; each one imports the libraries anew, which takes seconds."
         )
         return False
     return True

@@ -7,7 +7,6 @@ import os
 import secrets
 import shutil
 import threading
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Literal, TypeAlias, cast
 from redwood.core.errors import InvalidOptionError, RedwoodError, reason_of
 from redwood.core.files import read_text, write_atomically
 from redwood.core.schema import Text, check
+from redwood.core.user_warnings import warn
 from redwood.core.workers import rank
 from redwood.engine.lightning_loggers import open_mlflow, open_tensorboard
 from redwood.engine.progress import Reporter
@@ -136,9 +136,7 @@ class OutsideLogger:
             return
         self._is_lost = True
         reason = reason_of(problem) if problem is not None else f"no answer in {limit_s:g} s"
-        warnings.warn(
-            f"{self._name} is lost ({reason}); the run goes on without it, and metrics.csv has all rows.", stacklevel=2
-        )
+        warn(f"{self._name} is lost ({reason}); the run goes on without it, and metrics.csv has all rows.")
         _in_time(ABANDON_S, getattr(self._logger, "abandon", bool))
 
 

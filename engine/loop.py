@@ -21,6 +21,7 @@ from redwood.core.errors import DataError
 from redwood.core.parts import flat
 from redwood.core.seeding import seed_everything
 from redwood.core.state import State
+from redwood.core.user_warnings import warn
 from redwood.core.workers import gather_objects, rank, sum_over_workers, world_size
 from redwood.engine.cost import add_phase, measure_cost
 from redwood.engine.digests import add_inputs, add_state, start_sitting
@@ -305,7 +306,7 @@ def _warn_if_idle(method: Learner) -> None:
     """Warn of a method that did no more than plain training; the results alone do not show why."""
     reason = method.never_acted()
     if reason is not None and rank() == 0:
-        warnings.warn(reason, stacklevel=2)
+        warn(reason)
 
 
 def _warn_if_collapsed(results: Results) -> None:
@@ -319,7 +320,7 @@ def _warn_if_collapsed(results: Results) -> None:
     reason = (
         f"{short_name(results.method)} ends with class {only} for every sample of {where}, so its scores say nothing"
     )
-    warnings.warn(f"{reason}; try {remedy or 'other options'}.", stacklevel=2)
+    warn(f"{reason}; try {remedy or 'other options'}.")
 
 
 def _results(parts: _Parts) -> Results:

@@ -6,7 +6,6 @@ their folder if `run_dir` names one, and else nothing.
 
 import argparse
 import os
-import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,6 +20,7 @@ from redwood.core.calls import errors_in_keywords, resume_call
 from redwood.core.errors import RedwoodError, lack_of_room, told_of_exit
 from redwood.core.imports import only
 from redwood.core.parts import flat
+from redwood.core.user_warnings import warn
 from redwood.engine.launched import is_first_process
 from redwood.engine.pair_results import PairResults
 from redwood.engine.signals import Stopped, stop_signals
@@ -43,9 +43,6 @@ from redwood.methods.base import Method
 from redwood.settings.base import Setting
 from redwood.settings.config import is_marked
 from redwood.settings.scores.results import Results
-
-_PAST_WRAPPERS = 4  # frames between `_compared` and the user's call
-
 
 @overload
 def run(
@@ -231,10 +228,9 @@ def _compared(chosen: _Chosen) -> Comparison:
     module = next((one for one in chosen.objects.values() if isinstance(one, nn.Module)), None)
     if module is not None and chosen.asked.seeds > 1:
         name = type(module).__name__
-        warnings.warn(
+        warn(
             f"All seeds begin with the weights of the {name} that was given; give the class {name}, or a function that "
-            "makes it, where each seed has to draw its own.",
-            stacklevel=_PAST_WRAPPERS,
+            "makes it, where each seed has to draw its own."
         )
     folder = given_texts(chosen.rest).get("run_dir")
     if folder is not None:

@@ -1,6 +1,5 @@
 """Slice Tuner (Tae & Whang, SIGMOD 2021): buy of the slices where samples lower the losses most, and evenly."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -20,6 +19,7 @@ from redwood.branches.acquisition.trials import Samples, Trials
 from redwood.core.checks import check_choice, check_range
 from redwood.core.errors import InvalidOptionError
 from redwood.core.seeding import derive_seed
+from redwood.core.user_warnings import warn
 from redwood.core.workers import rank
 from redwood.methods.training.layers import set_dropout
 from redwood.methods.training.optimizers import new_optimizer
@@ -151,7 +151,7 @@ class SliceTuner(Buyer):
         wish = best_wish(known, offer, offer.budget, self.balance) if len(known) == len(offer.sizes) else None
         if wish is None:
             if rank() == 0 and offer.budget > 0:
-                warnings.warn(self._reason(curves, offer), stacklevel=2)
+                warn(self._reason(curves, offer))
             return offer.equal_shares(offer.share)
         if rank() == 0:
             self._tell_flat(known, offer)
@@ -163,20 +163,18 @@ class SliceTuner(Buyer):
     def _tell_flat(self, curves: Sequence[PowerLaw], offer: Offer) -> None:
         flat = [name for name, curve in zip(offer.names, curves, strict=True) if curve.is_flat]
         if flat:
-            warnings.warn(
+            warn(
                 f"The losses of {named(flat)} did not fall with more samples, so slice_tuner expects nothing of "
-                f"further ones in round {offer.round}; give more --initial samples or --repeats.",
-                stacklevel=3,
+                f"further ones in round {offer.round}; give more --initial samples or --repeats."
             )
 
     def _tell_change(self, offer: Offer, wish: Floats) -> None:
         usual, most = CHANGES[self.change](0), most_change(self.change, offer, wish)
         if most > usual:
-            warnings.warn(
+            warn(
                 f"--change {self.change} lets a round change the imbalance ratio by {most:.3g} at first instead of by "
                 f"{usual:g}, as --rounds {offer.rounds_left} could not spend the budget; --rounds "
-                f"{rounds_needed(self.change, offer.sizes, wish)} could.",
-                stacklevel=3,
+                f"{rounds_needed(self.change, offer.sizes, wish)} could."
             )
 
     def _reason(self, curves: Sequence[PowerLaw | None], offer: Offer) -> str:

@@ -4,7 +4,6 @@ import os
 import re
 import time
 import uuid
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -36,6 +35,7 @@ from redwood.core.files import (
     write_new_json,
 )
 from redwood.core.state import State
+from redwood.core.user_warnings import warn
 
 MARKER, LOCK_FILE = "library.json", ".lock"
 PATIENCE_S = 60.0
@@ -371,4 +371,4 @@ def _warn_once(sentence: str) -> None:
     """Warn, unless this process has done so."""
     if sentence not in _warned:
         _warned.add(sentence)
-        warnings.warn(sentence, stacklevel=2)
+        warn(sentence)

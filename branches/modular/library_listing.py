@@ -1,7 +1,6 @@
 """Show the content of a module library: its networks as a tree, a line of totals, and a picture of the lineage."""
 
 import json
-import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -12,6 +11,7 @@ from rich.text import Text
 
 from redwood.branches.modular.library import ModuleLibrary, ModuleRecord, NetworkRecord, lineage
 from redwood.branches.modular.lineage import plot_lineage
+from redwood.core.user_warnings import warn
 from redwood.engine.terminal import NOT_DEFINED, Terminal, new_table, scaled
 
 PICTURE = "lineage.png"
@@ -109,7 +109,7 @@ def _draw(networks: Sequence[NetworkRecord], path: Path) -> None:
             path,
         )
     except OSError as error:
-        warnings.warn(f"{path} cannot be written ({error.strerror}); make the folder writable.", stacklevel=2)
+        warn(f"{path} cannot be written ({error.strerror}); make the folder writable.")
 
 
 def _branch(depth: int) -> str:

@@ -3,7 +3,6 @@
 "Efficient Continual Learning with Modular Networks and Task-Driven Priors", ICLR.
 """
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -18,6 +17,7 @@ from redwood.branches.modular.sources import Source
 from redwood.branches.modular.task import PhaseClasses, TaskSamples
 from redwood.core.checks import check_choice, check_range
 from redwood.core.errors import InvalidOptionError
+from redwood.core.user_warnings import warn
 from redwood.core.workers import rank
 from redwood.settings.supervised import SupervisedSetting
 
@@ -143,10 +143,9 @@ def candidates_of(
 def warn_of_whole_networks(method: PathSearch) -> None:
     """Warn of a network that cannot be cut into modules."""
     if method.n_modules == 1 and rank() == 0:
-        warnings.warn(
+        warn(
             f"--model {method.model_name()} cannot be cut into modules, so it is taken over whole or not at all; "
-            "choose a chain of parts, such as mlp, simple_cnn or slim_resnet18.",
-            stacklevel=3,
+            "choose a chain of parts, such as mlp, simple_cnn or slim_resnet18."
         )
 
 

@@ -27,6 +27,7 @@ from redwood.core.errors import InvalidOptionError
 from redwood.core.parts import Choice
 from redwood.core.seeding import preserved_random_state, seed_everything
 from redwood.core.state import State
+from redwood.core.user_warnings import warn
 from redwood.core.workers import gather_objects, rank
 from redwood.methods.architecture.network_per_phase import NOT_TRAINED, rows_by_phase
 from redwood.methods.base import Composition
@@ -374,11 +375,10 @@ class PathSearch(LightningMethod):
     def _warn_of_few(self, held_out: int, classes: PhaseClasses) -> None:
         if held_out < FEW * len(classes.labels) and rank() == 0 and not self.told:
             self.told = True
-            warnings.warn(
+            warn(
                 f"Task {', '.join(map(str, classes.by_task))} has {held_out} held-out samples for "
                 f"{len(classes.labels)} classes: fewer than {FEW} for each make the choice uncertain; raise "
-                "--validation. (Told once.)",
-                stacklevel=2,
+                "--validation. (Told once.)"
             )
 
     # Answers.

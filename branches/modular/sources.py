@@ -1,6 +1,5 @@
 """The networks that a new task may start from: those of this run, and those of a library that outlives it."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from torch.nn import functional as F
 from redwood.branches.modular.chain import put_tensors, tensors_of
 from redwood.branches.modular.library import ModuleLibrary, NetworkRecord
 from redwood.core.state import Stateful
+from redwood.core.user_warnings import warn
 from redwood.core.workers import gather_objects, rank
 
 # Side of the mean image in a network's statistics: similar inputs are found without running any network.
@@ -96,10 +96,9 @@ class LibraryLink(Stateful):
         records = self._library.networks()
         fitting = [record for record in records if self._fits(record)]
         if len(fitting) < len(records) and rank() == 0:
-            warnings.warn(
+            warn(
                 f"{len(records) - len(fitting)} of {len(records)} networks in the library are not used: they are of "
-                f"another --model than {self._model}, of other shapes, or of other inputs than {self._inputs}.",
-                stacklevel=2,
+                f"another --model than {self._model}, of other shapes, or of other inputs than {self._inputs}."
             )
         return gather_objects([record.key for record in fitting if self._library.is_whole(record)])[0]
 

@@ -5,7 +5,6 @@ import fcntl
 import json
 import os
 import secrets
-import warnings
 import weakref
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -28,6 +27,7 @@ from redwood.buffers.tiers import reserve
 from redwood.core.errors import BufferInputError, StorageError
 from redwood.core.files import replacing
 from redwood.core.torchrun import is_restarted
+from redwood.core.user_warnings import warn
 
 FOLDER = Path("/dev/shm")
 FORMAT = 1
@@ -306,10 +306,7 @@ class SharedRows:
         self._remove_others({self._rows_file(self._index)})
         if not self._has_warned:
             self._has_warned = True
-            warnings.warn(
-                f"{error} Until a later checkpoint finds room, workers that start again read their rows from disk.",
-                stacklevel=2,
-            )
+            warn(f"{error} Until a later checkpoint finds room, workers that start again read their rows from disk.")
 
     # The files.
 

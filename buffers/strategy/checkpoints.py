@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shutil
-import warnings
 from collections.abc import Callable
 from datetime import timedelta
 from glob import escape
@@ -29,6 +28,7 @@ from redwood.buffers.distributed.worker_thread import Job, WorkerThread
 from redwood.core.errors import BufferInputError
 from redwood.core.state import State
 from redwood.core.torchrun import meeting
+from redwood.core.user_warnings import warn
 from redwood.core.workers import SAVING_TIMEOUT, gather_objects
 
 # The entry of a checkpoint that names the folder of its buffer.
@@ -142,7 +142,7 @@ class BufferCheckpoints:
             try:
                 self.wait()
             except Exception as error:  # must not hide the error of training
-                warnings.warn(f"The latest checkpoint is not complete: {error}", stacklevel=2)
+                warn(f"The latest checkpoint is not complete: {error}")
 
     def load(self, checkpoint: State, path: Path) -> bool:
         """Restore the buffer of a checkpoint, if it has one; every worker has to call this.
@@ -168,10 +168,7 @@ class BufferCheckpoints:
         assert memory.peers is not None  # a strategy opens the buffer before it loads a checkpoint
         rank, world, saved_by = memory.peers.rank, memory.peers.world, checkpoint[ENTRY].get("workers", 0)
         if memory.tier == SHARED and saved_by != world and rank == 0:
-            warnings.warn(
-                f"The rows of {saved_by} workers are distributed to {world}; all are read from the checkpoint {path}.",
-                stacklevel=2,
-            )
+            warn(f"The rows of {saved_by} workers are distributed to {world}; all are read from the checkpoint {path}.")
         memory.reset()
         every = self._group is not None and world == dist.get_world_size()
         group = self._group if every else memory.peers.group

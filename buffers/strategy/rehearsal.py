@@ -10,7 +10,6 @@ What happens to one training batch, in the order in which Lightning calls the ho
 4. `backward` weighs the loss.
 """
 
-import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
@@ -56,6 +55,7 @@ from redwood.buffers.strategy.saving import BufferSaving
 from redwood.buffers.strategy.uneven_inputs import EvenLoader, MoreBatches, even_loader
 from redwood.core.errors import BufferInputError
 from redwood.core.torchrun import join_workers, meeting
+from redwood.core.user_warnings import warn
 from redwood.core.workers import TIMEOUT, raise_after_timeout, world_size
 
 BUFFER_SIZE, REPLAY = 1000, 8
@@ -290,11 +290,10 @@ class RehearsalMixin(BufferSaving):
         is_through = self._loader is not None and self._loader.is_repeating
         if is_ahead or is_through or not all(isinstance(loader, _Stateful) for loader in loaders.flattened):
             self._has_warned = True
-            warnings.warn(
+            warn(
                 "A checkpoint within an epoch does not hold the place of this train loader: a run that goes on from it "
                 "trains on other batches in that epoch; save at the end of an epoch, or use a loader with a length and "
-                "a state, such as torchdata's StatefulDataLoader.",
-                stacklevel=2,
+                "a state, such as torchdata's StatefulDataLoader."
             )
 
     @override

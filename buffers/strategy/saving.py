@@ -1,6 +1,5 @@
 """Checkpoints of a strategy, with the buffer beside them."""
 
-import warnings
 from pathlib import Path
 
 from pytorch_lightning import Trainer
@@ -11,6 +10,7 @@ from redwood.buffers.distributed.async_buffer import AsyncRehearsalBuffer
 from redwood.buffers.strategy.checkpoints import BufferCheckpoints, last_checkpoint, local_path, new_token, put_back
 from redwood.buffers.strategy.hooks import is_called_by
 from redwood.core.state import State
+from redwood.core.user_warnings import warn
 
 
 class BufferSaving(Strategy):
@@ -81,7 +81,7 @@ class BufferSaving(Strategy):
         checkpoint: State = super().load_checkpoint(checkpoint_path, weights_only)
         fitting = self._trainer.state.fn == "fit"
         if fitting and not self._checkpoints.load(checkpoint, local_path(checkpoint_path)):
-            warnings.warn(f"The checkpoint {checkpoint_path} holds no rehearsal buffer; it starts empty.", stacklevel=2)
+            warn(f"The checkpoint {checkpoint_path} holds no rehearsal buffer; it starts empty.")
         return checkpoint
 
     @override

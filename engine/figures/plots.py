@@ -5,7 +5,6 @@ numbered from 0, as everywhere.
 """
 
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
@@ -19,6 +18,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from redwood.core.registry import load_object
+from redwood.core.user_warnings import warn
 from redwood.engine.figures.cost_curve import has_cost_curve, plot_cost_curve
 from redwood.engine.figures.drawing import (
     COLOURS,
@@ -80,7 +80,7 @@ def _draw_own(results: Results, own: Mapping[str, Draw | str], folder: Path, suf
         except Exception as error:
             if type(results).__module__.startswith("redwood."):
                 raise
-            warnings.warn(f"The picture {name} was not drawn: {type(error).__name__}: {error}", stacklevel=3)
+            warn(f"The picture {name} was not drawn: {type(error).__name__}: {error}")
 
 
 def plot_accuracy_matrix(results: Results, path: str | os.PathLike[str]) -> None:

@@ -10,7 +10,6 @@ import re
 import socket
 import sys
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import nullcontext
 from dataclasses import replace
@@ -20,6 +19,7 @@ from typing import Any, Self
 from redwood.core.calls import command_line_words, from_command_line
 from redwood.core.errors import RedwoodError
 from redwood.core.extras import load_extra
+from redwood.core.user_warnings import warn
 from redwood.engine.folder_lock import LOCK_FILE
 from redwood.engine.signals import stop_signals
 from redwood.experiments.command_line.arguments import UsageError
@@ -157,7 +157,7 @@ class RayCluster:
         self._looked_for.add(asked)
         nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
         if not any(all(node.get(names[name], 0) >= number for name, number in wanted.items()) for node in nodes):
-            warnings.warn(f"No machine of the cluster has --ray {asked}; runs wait until one comes.", stacklevel=2)
+            warn(f"No machine of the cluster has --ray {asked}; runs wait until one comes.")
 
     def _place(self, job: Job) -> RunStorage | None:
         """Where the job's folder is kept; None if all machines see it."""

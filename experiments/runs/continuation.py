@@ -1,6 +1,5 @@
 """A run that goes on from a saved one: where its tasks begin, and what its method starts with."""
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import chain
@@ -12,6 +11,7 @@ from redwood.core.errors import DataError, InvalidOptionError, NotApplicableErro
 from redwood.core.files import read_json
 from redwood.core.parts import all_options, flat
 from redwood.core.schema import Json
+from redwood.core.user_warnings import warn
 from redwood.engine.earlier import EarlierRun
 from redwood.engine.fingerprint import differences
 from redwood.experiments.command_line.arguments import UsageError
@@ -140,7 +140,4 @@ def _own_task_names(saved: SavedRun) -> tuple[str, ...]:
 
 
 def _warn_of_untested(saved: SavedRun, reason: str) -> None:
-    warnings.warn(
-        f"The data of the run in {saved.folder} cannot be read ({reason}): what is forgotten of it is not measured.",
-        stacklevel=3,
-    )
+    warn(f"The data of the run in {saved.folder} cannot be read ({reason}): what is forgotten of it is not measured.")

@@ -1,7 +1,6 @@
 """`redwood.load`: a trained method as a model, which predicts for new samples, and learns further."""
 
 import os
-import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from redwood.core.errors import DataError, InvalidOptionError, NotApplicableErro
 from redwood.core.imports import only
 from redwood.core.parts import flat
 from redwood.core.schema import Json
+from redwood.core.user_warnings import warn
 from redwood.experiments.command_line.config_file import as_arguments
 from redwood.experiments.command_line.pairs import Pair
 from redwood.experiments.command_line.trust import LOAD, refuse_untrusted
@@ -411,10 +411,7 @@ def _load(
         setting, method = make_method(saved, given)
         view = restore(method, saved, setting, device)
     if phase is None and saved.phases_learned < saved.phases_planned:
-        warnings.warn(
-            f"The run in {saved.folder} has learned {saved.phases_learned} of {saved.phases_planned} phases.",
-            stacklevel=3,
-        )
+        warn(f"The run in {saved.folder} has learned {saved.phases_learned} of {saved.phases_planned} phases.")
     file = saved.folder / "results.json"
     results = Results.load(file) if file.exists() and phase is None else None  # these are of the whole run
     return TrainedModel(

@@ -1,7 +1,6 @@
 """The base of reinforcement agents: an algorithm of Stable-Baselines3, with hooks around its training."""
 
 import inspect
-import warnings
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from redwood.core.errors import InvalidOptionError, RedwoodError, is_raised_in, 
 from redwood.core.registry import reference_of
 from redwood.core.seeding import derive_seed, generator
 from redwood.core.state import State
+from redwood.core.user_warnings import warn
 from redwood.core.workers import rank, sum_over_workers, world_size
 from redwood.methods.agents.options import (
     POLICIES,
@@ -336,10 +336,9 @@ class Agent(Method):
         """Warn if the option `name` asks for more of a task's observations than are kept."""
         kept = NEWEST * self.n_envs
         if getattr(self, name) > kept and rank() == 0:
-            warnings.warn(
+            warn(
                 f"--{name} {getattr(self, name)} is more than the last {kept} observations of a task that are kept "
-                f"({NEWEST} for each of --n_envs), so {kept} are used; use a smaller one, or a larger --n_envs.",
-                stacklevel=2,
+                f"({NEWEST} for each of --n_envs), so {kept} are used; use a smaller one, or a larger --n_envs."
             )
 
     # What the run calls.

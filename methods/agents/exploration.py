@@ -1,6 +1,5 @@
 """Agents that explore a new task with the best of their old policies."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -9,6 +8,7 @@ from typing_extensions import override
 
 from redwood.core.checks import check_range
 from redwood.core.errors import InvalidOptionError
+from redwood.core.user_warnings import warn
 from redwood.core.workers import rank
 from redwood.methods.agents.off_policy import OffPolicyAgent, joined_reference
 from redwood.methods.agents.on_policy import OnPolicyAgent
@@ -115,10 +115,9 @@ class AgentBestReturn(OffPolicyAgent):
         """Warn if the exploration is over before each old policy has finished an episode."""
         untried = sum(not returns for returns in self.episode_returns.values())
         if untried and rank() == 0:
-            warnings.warn(
+            warn(
                 f"--explore_steps {self.explore_steps} ended before {untried} of {len(self.old_tasks)} old policies "
-                "had finished an episode, so the best was chosen among the others; use a larger --explore_steps.",
-                stacklevel=2,
+                "had finished an episode, so the best was chosen among the others; use a larger --explore_steps."
             )
 
     def _old_action(self, sample: Any, *args: Any) -> Any:

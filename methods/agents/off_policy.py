@@ -1,6 +1,5 @@
 """Off-policy agents: each update learns from a replay memory of earlier transitions."""
 
-import warnings
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,6 +11,7 @@ from typing_extensions import override
 from redwood.core.checks import check_choice, check_positive
 from redwood.core.errors import InvalidOptionError
 from redwood.core.parts import refuse_unused
+from redwood.core.user_warnings import warn
 from redwood.core.workers import rank
 from redwood.methods.agents.agent import Agent
 from redwood.methods.base import Composition, Method
@@ -52,11 +52,10 @@ class OffPolicyAgent(Agent):
         options: Any = self  # those of the library, which each agent declares
         rollout = options.train_freq * self.n_envs
         if steps // rollout * rollout <= options.learning_starts:
-            warnings.warn(
+            warn(
                 f"Nothing is learned: --learning_starts {options.learning_starts} counts the steps of each phase, and "
                 f"a phase has {steps} (--steps_per_task); use a smaller --learning_starts, or a larger "
-                "--steps_per_task.",
-                stacklevel=2,
+                "--steps_per_task."
             )
 
     def replay_buffer_options(self) -> dict[str, object]:

@@ -1,6 +1,5 @@
 """Tell an agent's networks the task: append its one-hot code to each observation, as an input or to select heads."""
 
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,6 +7,7 @@ from gymnasium import spaces
 from typing_extensions import override
 
 from redwood.core.errors import InvalidOptionError, NotApplicableError
+from redwood.core.user_warnings import warn
 from redwood.methods.agents.options import channel_axis
 from redwood.settings.assumptions import TaskIds
 from redwood.settings.base import Setting
@@ -129,5 +129,5 @@ def choose_task_input(choice: str, setting: Setting, num_tasks: int | None) -> T
     except NotApplicableError as error:
         if choice != "auto":
             raise
-        warnings.warn(f"The agent is not told the task. {error}", stacklevel=2)
+        warn(f"The agent is not told the task. {error}")
         return TaskInput(setting.observation_space)

@@ -6,7 +6,6 @@ thirty hooks that nobody overrides, results of `self.log` in training, and conte
 either loop. It builds on private parts of Lightning, in the versions that `TESTED` names; others keep their own loop.
 """
 
-import warnings
 from collections.abc import Callable
 from functools import cache, partial
 
@@ -21,6 +20,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from typing_extensions import override
 
+from redwood.core.user_warnings import warn
 from redwood.methods.training.module import LearnerModule
 from redwood.methods.training.step import Step
 from redwood.settings.batch import Batch
@@ -64,10 +64,9 @@ def _is_tested(release: str) -> bool:
     """Return whether a version of Lightning is one of those tested; warn once if it is not."""
     if release.startswith(TESTED):
         return True
-    warnings.warn(
+    warn(
         f"Steps of small networks take up to twice as long under pytorch-lightning {release}, whose loop redwood does "
-        f"not know; it shortens that of {', '.join(f'{known}x' for known in TESTED)}.",
-        stacklevel=3,
+        f"not know; it shortens that of {', '.join(f'{known}x' for known in TESTED)}."
     )
     return False
 

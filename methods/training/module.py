@@ -1,6 +1,5 @@
 """The LightningModule behind every gradient method: one training step, and the state of the run in its checkpoints."""
 
-import warnings
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from torch.optim import Optimizer
 from redwood.core.errors import RedwoodError
 from redwood.core.seeding import random_state, set_random_state
 from redwood.core.state import State
+from redwood.core.user_warnings import warn
 from redwood.core.workers import gather_objects, rank
 from redwood.engine.fingerprint import STAMP
 from redwood.methods.lightning import LightningMethod
@@ -164,10 +164,9 @@ class LearnerModule(LightningModule):
         stray = stray_layers(self.method, self.network, self.trainer.optimizers)
         if stray:
             self._told = True
-            warnings.warn(
+            warn(
                 f"{type(self.method).__name__}.{stray[0]} holds layers that no optimizer trains; make them part of the "
-                "network, which make_network returns.",
-                stacklevel=2,
+                "network, which make_network returns."
             )
 
     def restore_random_state(self) -> None:

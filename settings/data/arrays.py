@@ -1,6 +1,5 @@
 """Convert arrays of samples, labels, task ids and times to tensors, and warn of likely mistakes."""
 
-import warnings
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from redwood.core.errors import DataError
 from redwood.core.seeding import preserved_random_state, seed_everything
+from redwood.core.user_warnings import warn
 
 CHANNELS = (1, 3, 4)
 UNKNOWN_DTYPES = (torch.uint16, torch.uint32, torch.uint64)  # torch stores them, but supports few operations
@@ -21,6 +21,7 @@ REMEDIES = {
     "samples": "give numbers of one shape for all samples, as numpy.stack makes them of a list, or a table with the "
     "labels as a column",
     "labels": "give integers 0..K-1, or texts alone",
+    "task ids": "give the task of each sample in t as an integer 0..T-1, or as a text, which names the task",
 }
 
 
@@ -56,7 +57,7 @@ def samples_of(name: str, x: np.ndarray | Tensor) -> Tensor:
     tensor = _own(name, "samples", x)
     if tensor.is_complex() or tensor.dtype in UNKNOWN_DTYPES:
         raise DataError(f"Data set {name}: samples of type {tensor.dtype} are not known; convert them to float32.")
-    if tensor.dim() == 1:
+    if tensor.dim() == 1 and len(tensor):
         raise DataError(f"Data set {name}: samples need a second dimension; pass x[:, None] of single numbers.")
     return (tensor.float() if tensor.dtype.is_floating_point else tensor).contiguous()
 
@@ -83,10 +84,19 @@ def flattening(y: Tensor) -> str:
 
 
 def labels_of(name: str, y: np.ndarray | Tensor) -> Tensor:
-    """Labels or task ids as int64."""
-    tensor = _own(name, "labels", y)
+    """Labels as int64."""
+    return _integers(name, "labels", y)
+
+
+def task_ids_of(name: str, t: np.ndarray | Tensor) -> Tensor:
+    """Task ids as int64."""
+    return _integers(name, "task ids", t)
+
+
+def _integers(name: str, what: str, values: np.ndarray | Tensor) -> Tensor:
+    tensor = _own(name, what, values)
     if tensor.dtype.is_floating_point or tensor.dtype == torch.bool:
-        raise DataError(f"Data set {name}: labels and task ids must be integers, got {tensor.dtype}.")
+        raise DataError(f"Data set {name}: the {what} must be integers, got {tensor.dtype}; {REMEDIES[what]}.")
     return tensor.long()
 
 
@@ -171,7 +181,7 @@ def check_channels(name: str, samples: Tensor) -> None:
     found = f"Data set {name}: samples {tuple(shape)} look like images whose channels come last, not first"
     if not samples.dtype.is_floating_point:
         raise DataError(f"{found}; pass numpy.moveaxis(x, -1, 1).")
-    warnings.warn(f"{found}; if so, pass numpy.moveaxis(x, -1, 1).", stacklevel=3)
+    warn(f"{found}; if so, pass numpy.moveaxis(x, -1, 1).")
 
 
 def check_range(name: str, samples: Samples, max_value: float | None) -> None:
@@ -180,11 +190,10 @@ def check_range(name: str, samples: Samples, max_value: float | None) -> None:
         return
     highest = int(samples.max())
     if highest < DARK:
-        warnings.warn(
+        warn(
             f"Data set {name}: the samples are bytes in 0..{highest}, and bytes are divided by 255; if {highest} is "
             f"their largest possible value, save x.astype('int16'), or pass max_value={max(1, highest)} to "
-            "Dataset.from_arrays.",
-            stacklevel=3,
+            "Dataset.from_arrays."
         )
 
 
@@ -192,8 +201,7 @@ def check_whole_numbers(name: str, y: Tensor) -> None:
     """Warn of classes given as floats: they are taken for numbers to predict."""
     if not y.dtype.is_floating_point or not bool((y == y.round()).all()) or len(torch.unique(y)) > MANY_CLASSES:
         return
-    warnings.warn(
+    warn(
         f"Data set {name}: floats are numbers to predict (regression), and these labels are whole numbers; if they are "
-        f"classes, pass {'y.argmax(1) of one-hot rows' if y.dim() > 1 else 'y.astype(int)'}.",
-        stacklevel=3,
+        f"classes, pass {'y.argmax(1) of one-hot rows' if y.dim() > 1 else 'y.astype(int)'}."
     )

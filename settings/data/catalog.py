@@ -10,7 +10,7 @@ from redwood.core.errors import DataError, InvalidOptionError
 from redwood.core.registry import look_up
 from redwood.settings.data import continuum_adapter, files, hugging_face, image_folder, tables, torch_sets
 from redwood.settings.data.columns import NO_COLUMNS, Columns
-from redwood.settings.data.conversion import ARRAYS, HUGGING_FACE, TABLE, InMemory, checked_source, resized
+from redwood.settings.data.conversion import ARRAYS, HUGGING_FACE, TABLE, TASKS, InMemory, checked_source, resized
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.sources import ARRAY_FILES, TABLE_FILES, path_of, refuse_absent
 from redwood.settings.data.table import DATASETS, ENTRY_POINTS
@@ -56,9 +56,10 @@ def load_in_memory(given: InMemory, seed: int, image_size: int, columns: Columns
         data = tables.from_frames(given.name, given.parts, columns, seed)
     elif given.kind == HUGGING_FACE:
         data = hugging_face.from_datasets(given.name, given.parts, columns, seed, image_size)
-    elif given.kind == ARRAYS:
+    elif given.kind in (ARRAYS, TASKS):
         columns.refuse("of arrays")
-        data = torch_sets.from_arrays(given.name, given.parts, seed)
+        read = torch_sets.from_arrays if given.kind == ARRAYS else torch_sets.from_tasks
+        data = read(given.name, given.parts, seed)
     else:
         columns.refuse(f"of the class {given.name}")
         data = torch_sets.from_torch(given.name, given.parts, seed, image_size)

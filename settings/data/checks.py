@@ -14,13 +14,13 @@ def check_split(name: str, split: str, x: Samples, y: Tensor, contexts: Tensor |
     dims = (1, 2) if y.dtype.is_floating_point or y.dtype == torch.bool else (1,)
     if not len(x.shape) or not y.dim():
         raise DataError(f"Data set {name}: the {split} samples and labels need a first dimension, one row for each.")
+    if not len(x):
+        raise DataError(f"Data set {name}: there are no {split} samples; add some.")
     if y.dim() not in dims or len(x) != len(y) or (contexts is not None and contexts.shape != y.shape[:1]):
         raise DataError(
             f"Data set {name}: {len(x)} {split} samples need as many labels (and task ids) in one dimension"
             f"{' or two' if len(dims) > 1 else ''}, got labels of shape {tuple(y.shape)}{flattening(y)}."
         )
-    if len(y) == 0:
-        raise DataError(f"Data set {name}: the {split} split is empty.")
     if 0 in x.shape[1:]:
         raise DataError(
             f"Data set {name}: the {split} samples of shape {tuple(x.shape[1:])} hold no value; add features."

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset as TorchDataset
-from torch.utils.data import IterableDataset
+from torch.utils.data import IterableDataset, TensorDataset
 
 from redwood.core.described import described_types
 from redwood.core.errors import InvalidOptionError
 from redwood.settings.data.arrays import Samples
 from redwood.settings.data.dataset import Dataset
 
-TABLE, HUGGING_FACE, TORCH, ARRAYS = "table", "hugging_face", "torch", "arrays"
+TABLE, HUGGING_FACE, TORCH, ARRAYS, TASKS = "table", "hugging_face", "torch", "arrays", "tasks"
 _MAKE = "make a data set by Dataset.from_arrays(x, y, x_test, y_test)"
 
 
@@ -28,14 +28,14 @@ class InMemory:
 
     Attributes:
         name: Name in results.
-        kind: `TABLE` (a pandas DataFrame), `HUGGING_FACE`, `TORCH` (a map-style data set of torch) or `ARRAYS`.
+        kind: `TABLE` (a pandas DataFrame), `HUGGING_FACE`, `TORCH` (a map-style data set), `ARRAYS` or `TASKS`.
         parts: One object, of which test samples are drawn; or one for training and one for the test. Arrays are
-            `(x, y)`, or `(x, y, x_test, y_test)`.
+            `(x, y)`, or `(x, y, x_test, y_test)`. Tasks are such arrays of each.
     """
 
     name: str
     kind: str
-    parts: tuple[Any, ...]
+    parts: tuple[Any, ...] = field(repr=False)
 
 
 def checked_source(given: object) -> str | Dataset | InMemory:
@@ -43,8 +43,9 @@ def checked_source(given: object) -> str | Dataset | InMemory:
 
     Args:
         given: The option `dataset`. A path becomes its name. Other data are read when the run starts: a table, a data
-            set of Hugging Face or of torch, a pair of these for training and test, or arrays `(x, y)` or
-            `(x, y, x_test, y_test)`. An array may be a tensor, a list, or a column or table of pandas.
+            set of Hugging Face or of torch, a tuple of two of these for training and test, or arrays `(x, y)` or
+            `(x, y, x_test, y_test)`. An array may be a tensor, a list, or a column or table of pandas. A list of such
+            arrays, or of `TensorDataset`, has an entry for each task.
 
     Raises:
         InvalidOptionError: If it is something else; the message names its type, and says how to make a `Dataset` of it.
@@ -53,6 +54,10 @@ def checked_source(given: object) -> str | Dataset | InMemory:
         return given
     if isinstance(given, os.PathLike):
         return str(os.fspath(given))
+    if isinstance(given, list) and (tasks := _tasks(given)):
+        return InMemory(ARRAYS, TASKS, tasks)
+    if isinstance(given, tuple) and len(given) == 2 and all(_is_arrays(one, 2) for one in given):
+        return InMemory(ARRAYS, ARRAYS, (*given[0], *given[1]))
     parts = given if isinstance(given, tuple | list) and len(given) == 2 else (given,)
     kinds = [_kind(part) for part in parts]
     if kinds[0] is not None and len(set(kinds)) == 1:
@@ -61,8 +66,8 @@ def checked_source(given: object) -> str | Dataset | InMemory:
         return InMemory(ARRAYS, ARRAYS, tuple(given))
     raise InvalidOptionError(
         "dataset has to be a name, a redwood.settings.Dataset, a DataFrame, a data set of Hugging Face or of torch, a "
-        "pair of the last three (training, test), or arrays (x, y) or (x, y, x_test, y_test), "
-        f"but got {_described(given)}."
+        "pair of the last three (training, test), arrays (x, y) or (x, y, x_test, y_test), or a list of such arrays "
+        f"with an entry for each task, but got {_described(given)}."
     )
 
 
@@ -77,13 +82,41 @@ def _is_array(given: object) -> bool:
     return has_values or isinstance(given, list | tuple)
 
 
+def _is_arrays(given: object, *sizes: int) -> bool:
+    """True for a tuple or a list of so many arrays, whose samples are no plain list: such a list may be one sample."""
+    if not isinstance(given, tuple | list) or len(given) not in sizes:
+        return False
+    return hasattr(given[0], "__array__") and all(map(_is_array, given))
+
+
 def _is_list(given: list[Any] | tuple[Any, ...]) -> bool:
-    """True for several data sets, each of which could be given alone, such as a list of pairs `(x, y)`."""
+    """True for several data sets, each of which could be given alone, such as a tuple of pairs `(x, y)`."""
     return len(given) > 0 and all(
-        isinstance(one, Dataset)
-        or (isinstance(one, tuple | list) and len(one) in (2, 4) and hasattr(one[0], "__array__") and _is_array(one[0]))
-        for one in given
+        isinstance(one, Dataset) or _is_arrays(one, 2, 4) or _kind(one) == TORCH for one in given
     )
+
+
+def _tasks(given: list[Any]) -> tuple[tuple[Any, ...], ...]:
+    """The arrays of each task, if a list holds nothing but such arrays; else no task.
+
+    Raises:
+        InvalidOptionError: If it is not clear whether there are tasks, or only some of them have test samples.
+    """
+    tensors = [isinstance(one, TensorDataset) and len(one.tensors) == 2 for one in given]
+    if len(given) == 2 and all(tensors):
+        raise InvalidOptionError(
+            "dataset is a list of 2 TensorDatasets, which may be two tasks, or training and test; pass "
+            "[one.tensors for one in dataset] for tasks, or the tuple (training, test)."
+        )
+    tasks = [one.tensors if known else one for one, known in zip(given, tensors, strict=True)]
+    if not all(_is_arrays(one, 2, 4) for one in tasks):
+        return ()
+    if len({len(one) for one in tasks}) > 1:
+        raise InvalidOptionError(
+            "dataset is a list of tasks, of which some are (x, y) and others (x, y, x_test, y_test); give test samples "
+            "to all tasks, or to none."
+        )
+    return tuple(map(tuple, tasks))
 
 
 def _kind(given: object) -> str | None:
@@ -121,8 +154,8 @@ def _described(given: object) -> str:
     if isinstance(given, tuple | list):
         if _is_list(given):
             return (
-                f"a {kind.__name__} of {len(given)} data sets; for tasks, join them and pass Dataset.from_arrays(x, y, "
-                "t=t) with the task of each sample in t, and for training and test pass (x, y, x_test, y_test)"
+                f"a {kind.__name__} of {len(given)} data sets; for tasks, pass a list of arrays (x, y), one pair for "
+                "each task, or Dataset.from_arrays(x, y, t=t) with the task of each sample in t"
             )
         types = described_types(given[:4]) + (", ..." if len(given) > 4 else "")
         return f"a {kind.__name__} of {len(given)} ({types}); {_MAKE} of arrays"

@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,10 +16,10 @@ from redwood.settings.data.arrays import (
     check_channels,
     check_whole_numbers,
     drawn,
-    labels_of,
     numbered,
     samples_of,
     targets_of,
+    task_ids_of,
     times_of,
 )
 from redwood.settings.data.checks import (
@@ -34,7 +35,7 @@ from redwood.settings.data.checks import (
     check_utf8,
     check_validation,
 )
-from redwood.settings.data.given_arrays import check_order, coded_labels, with_tests
+from redwood.settings.data.given_arrays import check_order, coded_texts, with_tests
 from redwood.settings.data.slices import check_slices, coded_slices
 
 _HASHED_SAMPLES = 16
@@ -132,6 +133,20 @@ class Dataset:
             check_class_names(self.name, self.class_names, None if self.is_regression else self.n_classes)
             check_names_differ(self.name, self.class_names, self.y, self.contexts)
 
+    def __repr__(self) -> str:
+        """One line: the name, and what it holds."""
+        form = f"{self.sample_shape} {str(self.x.dtype).removeprefix('torch.')}"
+        called = "" if are_numbers(self.called) else f" ({shortened(self.called)})"
+        targets = {
+            "classes": f"{self.n_outputs} classes{called}",
+            "multi_label": f"{self.n_outputs} labels{called}",
+            "regression": f"numbers to predict, {self.n_outputs} for each sample",
+        }[self.kind]
+        tasks = "" if self.contexts is None else f", {int(self.contexts.max()) + 1} tasks"
+        tasks += f" ({shortened(self.task_names)})" if self.task_names else ""
+        counts = f"{len(self.x):,} training and {len(self.x_test):,} test samples"
+        return f"<Dataset {self.name}: {counts} {form}, {targets}{tasks}>"
+
     @property
     def is_regression(self) -> bool:
         """True if the targets are numbers, not classes."""
@@ -217,7 +232,8 @@ class Dataset:
                 6..9, become 0..K-1, and the names of their classes.
             x_test: Test samples (M, ...).
             y_test: Test labels (M,), label sets (M, L), or targets (M,) or (M, d).
-            t: Task of each training sample (N,), integers 0..T-1; None lets the setting cut the tasks.
+            t: Task of each training sample (N,), integers 0..T-1 or texts, which name the tasks and are numbered in
+                their order, `week 2` before `week 10`; None lets the setting cut the tasks.
             t_test: Task of each test sample (M,).
             name: Name in results.
             max_value: Largest value of integer samples (default: 255 for bytes, else the largest in training).
@@ -228,16 +244,15 @@ class Dataset:
             slices: Slice of each training sample (N,), numbers or strings; None: the classes are the slices.
             slices_test: Slice of each test sample (M,).
             class_names: Name of each label from 0 on, (K,) or more; or of each column of label sets (L,).
-            task_names: Name of each task of `t` (T,).
+            task_names: Name of each task of `t` (T,), if these are integers.
             seed: Draws the test samples, if none are given.
         """
         ordered = time is not None if ordered is None else ordered
         check_order(name, x, y, x_test)
-        (y, *coded), of_texts = coded_labels(f"Data set {name}", y, *([] if y_test is None else [y_test]))
+        (y, *coded), of_texts = coded_texts(f"Data set {name}", "y", y, *([] if y_test is None else [y_test]))
         if of_texts and len(class_names):
             raise DataError(f"Data set {name}: labels that are texts name their classes; leave class_names out.")
-        if len(task_names) and t is None:
-            raise DataError(f"Data set {name}: task_names are those of the tasks t; give t, too.")
+        t, t_test, task_names = _coded_tasks(name, t, t_test, task_names)
         class_names = of_texts or class_names
         if x_test is None or y_test is None:
             tests = {"x": x_test, "y": y_test, "t": t_test, "time": time_test, "slices": slices_test}
@@ -268,8 +283,8 @@ class Dataset:
             y=targets,
             x_test=samples_test,
             y_test=targets_test,
-            contexts=None if t is None else labels_of(name, t),
-            contexts_test=None if t_test is None else labels_of(name, t_test),
+            contexts=None if t is None else task_ids_of(name, t),
+            contexts_test=None if t_test is None else task_ids_of(name, t_test),
             max_value=max_value,
             time=None if time is None else times_of(name, time),
             time_test=None if time_test is None else times_of(name, time_test),
@@ -281,6 +296,18 @@ class Dataset:
             class_names=names,
             task_names=tuple(map(str, task_names)),
         )
+
+
+def _coded_tasks(name: str, t: Any, t_test: Any, names: Sequence[str]) -> tuple[Any, Any, Sequence[str]]:
+    """The tasks of both splits as numbers, and their names."""
+    if t is None:
+        if len(names):
+            raise DataError(f"Data set {name}: task_names are those of the tasks t; give t, too.")
+        return t, t_test, names
+    coded, of_texts = coded_texts(f"Data set {name}", "t", t, *([] if t_test is None else [t_test]), order=task_order)
+    if of_texts and len(names):
+        raise DataError(f"Data set {name}: tasks that are texts have names; leave task_names out.")
+    return coded[0], coded[1] if len(coded) > 1 else None, of_texts or names
 
 
 def are_numbers(names: Iterable[str]) -> bool:

@@ -15,8 +15,8 @@ from torch import Tensor
 from redwood.core.errors import DataError, InvalidOptionError
 from redwood.core.memory import available_on_host
 from redwood.settings.data.dataset import Dataset
-from redwood.settings.data.given_arrays import coded_labels, text_of
-from redwood.settings.data.holdout import hold_out, hold_out_along, rarest_label
+from redwood.settings.data.given_arrays import coded_texts, text_of
+from redwood.settings.data.holdout import check_any, hold_out, hold_out_along, rarest_label
 from redwood.settings.data.sources import ARRAY_FILES, refuse_no_file
 
 SUFFIXES = ARRAY_FILES
@@ -125,7 +125,7 @@ def _class_names(path: Path, arrays: dict[str, np.ndarray]) -> list[str]:
     """The names of the classes; where labels are texts, these are numbered in place, in the order of the texts."""
     given = [text_of(name) for name in arrays.pop("class_names", np.array([])).reshape(-1).tolist()]
     splits = [name for name in ("y", "y_test") if name in arrays]
-    coded, names = coded_labels(f"The data file {path}", *(arrays[name] for name in splits))
+    coded, names = coded_texts(f"The data file {path}", "y", *(arrays[name] for name in splits))
     if names and given:
         raise DataError(f"The data file {path} has texts in y beside class_names; leave one of them out.")
     arrays |= zip(splits, coded, strict=True)
@@ -224,6 +224,7 @@ def _split(name: str, arrays: dict[str, np.ndarray], seed: int) -> dict[str, np.
         raise DataError(
             f"Data set {name}: the arrays need as many labels as samples, in one dimension; got {shapes}{remedy}."
         )
+    check_any(name, len(y))
     if mask is not None:
         is_test = _checked_mask(name, mask, len(y))
     else:

@@ -1,6 +1,6 @@
 """Arrays as users have them: labels may be texts, and test samples may be missing."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from redwood.core.errors import DataError
-from redwood.settings.data.arrays import targets_of, times_of
+from redwood.settings.data.arrays import targets_of, task_ids_of, times_of
 from redwood.settings.data.holdout import hold_out_rows
+
+_NAMED = {"y": "class", "t": "task"}  # what texts name
 
 
 def is_text(y: object) -> bool:
@@ -50,28 +52,34 @@ def _shape(values: Any) -> tuple[int, ...]:
         return (len(values),)
 
 
-def coded_labels(where: str, *splits: Any) -> tuple[list[Any], list[str]]:
-    """Number the classes of labels that are texts, in the order of the texts; other labels stay as they are.
+def coded_texts(
+    where: str, key: str, *splits: Any, order: Callable[[str], Any] | None = None
+) -> tuple[list[Any], list[str]]:
+    """Number the classes or the tasks of arrays that are texts; other arrays stay as they are.
 
     Args:
         where: The data, for messages.
-        *splits: The labels for training, and those of the test if there are any.
+        key: What the arrays are: `y` or `t`.
+        *splits: The array of the training samples, and that of the test samples if there are any.
+        order: What the texts are sorted by; None: the texts themselves.
 
     Returns:
-        The labels of each split, and the names of the classes: none if labels are no texts.
+        The array of each split, and the names of the classes or tasks: none if arrays are no texts.
 
     Raises:
-        DataError: If only one of the splits has texts, or a test label never occurs in training.
+        DataError: If only one of the splits has texts, or a text of the test never occurs in training.
     """
     if not any(map(is_text, splits)):
         return list(splits), []
     if not all(map(is_text, splits)):
-        raise DataError(f"{where} has texts in y beside numbers in the other split; save both as texts, or as numbers.")
-    texts = [[text_of(one) for one in np.asarray(y).flat] for y in splits]
-    names = sorted(set(texts[0]))
+        raise DataError(
+            f"{where} has texts in {key} beside numbers in the other split; save both as texts, or as numbers."
+        )
+    texts = [[text_of(one) for one in np.asarray(split).flat] for split in splits]
+    names = sorted(set(texts[0]), key=order)
     unknown = sorted({text for own in texts for text in own} - set(names))
     if unknown:
-        raise DataError(f"{where}: the class {unknown[0]!r} of y_test never occurs in y; add samples.")
+        raise DataError(f"{where}: the {_NAMED[key]} {unknown[0]!r} of {key}_test never occurs in {key}; add samples.")
     numbers = {name: number for number, name in enumerate(names)}
     return [np.array([numbers[text] for text in own], dtype=np.int64) for own in texts], names
 
@@ -107,10 +115,61 @@ def with_tests(name: str, arrays: Mapping[str, Any], *, ordered: bool, seed: int
     if ordered or not by_class:
         time = times_of(name, given["time"]).numpy() if "time" in given else np.arange(len(y))
         along = np.argsort(time, kind="stable")
-    tasks = np.asarray(given["t"]) if "t" in given else none
+    tasks = task_ids_of(name, given["t"]).numpy() if "t" in given else none
     is_test = hold_out_rows(name, y.numpy() if by_class else none, tasks, along, seed)
     train = {key: array[~is_test] for key, array in given.items()}
     return train | {f"{key}_test": array[is_test] for key, array in given.items()}
+
+
+def joined_tasks(name: str, tasks: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    """Join the arrays of several tasks.
+
+    Args:
+        name: The data set, for messages.
+        tasks: Of each task `(x, y)`, or of each `(x, y, x_test, y_test)`.
+
+    Returns:
+        The arrays by these names; `t`, the task of each sample, and `t_test` if there are test samples.
+
+    Raises:
+        DataError: If a task has no samples or not as many labels, or arrays of two tasks differ in their form.
+    """
+    joined: dict[str, Any] = {}
+    for place, tests in ((0, ""), (2, "_test"))[: len(tasks[0]) // 2]:
+        samples, labels = f"x{tests}", f"y{tests}"
+        sizes = [(len(task[place]), len(task[place + 1])) for task in tasks]
+        for number, (n, n_labels) in enumerate(sizes):
+            if n != n_labels or not n:
+                raise DataError(
+                    f"Data set {name}: task {number} has {n} samples {samples} and {n_labels} labels {labels}; give at "
+                    "least one, and as many of both."
+                )
+        joined[samples] = _joined(name, samples, [task[place] for task in tasks])
+        joined[labels] = _joined(name, labels, [task[place + 1] for task in tasks])
+        joined[f"t{tests}"] = np.repeat(np.arange(len(tasks)), [n for n, _ in sizes])
+    return joined
+
+
+def _joined(name: str, key: str, values: Sequence[Any]) -> np.ndarray | Tensor:
+    """One array of those of all tasks, which have one form: joining others would change their meaning."""
+    arrays = [_array_of(name, key, one) for one in values]
+    forms = [_form(array) for array in arrays]
+    for number, form in enumerate(forms):
+        if form != forms[0]:
+            raise DataError(
+                f"Data set {name}: {key} of task {number} holds {form}, and that of task 0 {forms[0]}; make them alike."
+            )
+    tensors = [array for array in arrays if isinstance(array, Tensor)]
+    if len(tensors) == len(arrays):
+        return torch.cat(tensors)
+    return np.concatenate([np.asarray(array) for array in arrays])
+
+
+def _form(array: np.ndarray | Tensor) -> str:
+    """Type and shape of the entries of an array."""
+    dtype = str(array.dtype).removeprefix("torch.")
+    kind = "texts" if is_text(array) else "floats" if dtype.startswith(("float", "bfloat")) else dtype
+    return f"{kind} of shape {tuple(array.shape[1:])}" if array.ndim > 1 else kind
 
 
 def _array_of(name: str, key: str, values: Any) -> np.ndarray | Tensor:

@@ -104,6 +104,7 @@ def hold_out_rows(name: str, classes: np.ndarray, tasks: np.ndarray, along: np.n
     Raises:
         DataError: If there are too few rows.
     """
+    check_any(name, len(classes))
     rare = _alone(np.stack([tasks, classes], axis=1))
     first = np.zeros(len(classes), dtype=bool)
     first[np.unique(classes, return_index=True)[1]] = True
@@ -118,6 +119,12 @@ def hold_out_rows(name: str, classes: np.ndarray, tasks: np.ndarray, along: np.n
     is_test = np.zeros(len(classes), dtype=bool)
     is_test[places[test.numpy()]] = True
     return is_test
+
+
+def check_any(name: str, n: int) -> None:
+    """Check that there are samples to hold out of."""
+    if not n:
+        raise DataError(f"Data set {name}: there are no samples to learn from and to test on; add some.")
 
 
 def _alone(keys: np.ndarray) -> np.ndarray:

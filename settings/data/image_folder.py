@@ -1,7 +1,6 @@
 """Read a folder of a user's images: find the task folders, the class folders and the size of the images."""
 
 import re
-import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from redwood.core.errors import DataError
+from redwood.core.user_warnings import warn
 from redwood.settings.data.checks import check_utf8
 from redwood.settings.data.dataset import Dataset, shortened, task_order
 from redwood.settings.data.folders import ImageFiles, Labelled, folders_in, holds_image, joined, labelled, opened_image
@@ -202,10 +202,7 @@ def _without_empty_classes(
     never = [layout.classes[label] for label in (~trained).nonzero().flatten().tolist()]
     if bool((counts.sum(0) > 0)[~trained].any()) or int(trained.sum()) < 2:
         raise DataError(f"No task of {root} has an image of the class {never[0]}; add some or remove its folders.")
-    warnings.warn(
-        f"No task of {root} has an image of the class {shortened(never)}, which is left out; add images to learn it.",
-        stacklevel=2,
-    )
+    warn(f"No task of {root} has an image of the class {shortened(never)}, which is left out; add images to learn it.")
     number = trained.cumsum(0) - 1
     kept = tuple(name for name in layout.classes if name not in never)
     return _Layout(layout.tasks, kept), [((files, number[labels]), tasks) for (files, labels), tasks in read]

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -15,6 +16,7 @@ from redwood.core.errors import DataError, reason_of
 from redwood.core.seeding import derive_seed
 from redwood.settings.data.arrays import Samples, numbered, samples_of, targets_of
 from redwood.settings.data.dataset import Dataset
+from redwood.settings.data.given_arrays import joined_tasks
 from redwood.settings.data.holdout import hold_out_rows
 from redwood.settings.data.images import DecodedImages, in_memory
 
@@ -66,6 +68,13 @@ def from_arrays(name: str, parts: Sequence[np.ndarray | Tensor], seed: int) -> D
         DataError: If there are not as many samples as labels, or they are of no known kind.
     """
     return Dataset.from_arrays(*parts, name=name, seed=seed)
+
+
+def from_tasks(name: str, tasks: Sequence[Sequence[np.ndarray | Tensor]], seed: int) -> Dataset:
+    """Make a data set of the arrays of each task, `(x, y)` or `(x, y, x_test, y_test)`; see `joined_tasks`."""
+    data = Dataset.from_arrays(**joined_tasks(name, tasks), name=name, seed=seed)
+    counts = f"{len(data.x):,} training and {len(data.x_test):,} test samples"
+    return replace(data, note=f"{name}: {counts} in {len(tasks)} tasks, one for each entry of the list")
 
 
 def _held_out(name: str, y: Tensor, seed: int) -> Tensor:

@@ -1,6 +1,5 @@
 """The single-task reference: fresh agents on each task, to which returns and areas under curves are compared."""
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from redwood.core.errors import InvalidOptionError
+from redwood.core.user_warnings import warn
 from redwood.settings.rl.bridge import PREFIX
 from redwood.settings.rl.results import Reference, ReturnResults, plain_values
 from redwood.settings.scores.results import Results
@@ -109,10 +109,9 @@ def _runs_of_agent(folder: Path, wanted: Wanted) -> list[ReturnResults]:
     found = [results for results in map(Results.load, files) if isinstance(results, ReturnResults)]
     fresh = [results for results in found if FRESH in results.method.split("+")]
     if found and not fresh and named.exists():
-        warnings.warn(
+        warn(
             f"--reference {folder} is of {found[0].method}, not joined to scratch: if it keeps what earlier tasks "
-            "taught, scores relative to it also measure this.",
-            stacklevel=2,
+            "taught, scores relative to it also measure this."
         )
         fresh = found
     if not fresh:
@@ -130,10 +129,9 @@ def _runs_of_agent(folder: Path, wanted: Wanted) -> list[ReturnResults]:
             f"({wanted.method}); name the folder of one run."
         )
     if not same:
-        warnings.warn(
+        warn(
             f"--reference {folder} is of another agent ({methods[0]}) than this run ({wanted.method}): scores relative "
-            "to it also measure this difference.",
-            stacklevel=2,
+            "to it also measure this difference."
         )
     return same or fresh
 
@@ -219,10 +217,7 @@ def _tell_other_options(folder: Path, chosen: Sequence[ReturnResults], wanted: W
     }
     if other:
         listed = ", ".join(f"--{name} {theirs} instead of {ours}" for name, (theirs, ours) in other.items())
-        warnings.warn(
-            f"--reference {folder} was run with {listed}: scores relative to it also measure this difference.",
-            stacklevel=2,
-        )
+        warn(f"--reference {folder} was run with {listed}: scores relative to it also measure this difference.")
 
 
 def _values(results: ReturnResults, tasks: Sequence[TaskKey], wanted: Wanted) -> dict[str, list[float | None]]:

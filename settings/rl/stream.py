@@ -1,6 +1,5 @@
 """Turns the assumptions of a reinforcement node into behaviour: phases, environments and scores."""
 
-import warnings
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, Protocol
@@ -12,6 +11,7 @@ from redwood.core.checks import Options
 from redwood.core.parts import flat
 from redwood.core.seeding import derive_seed, generator, preserved_random_state
 from redwood.core.state import State
+from redwood.core.user_warnings import warn
 from redwood.core.workers import rank, split_evenly, world_size
 from redwood.settings.assumptions import Assumptions, Context, TaskIds
 from redwood.settings.config import describe_options
@@ -179,10 +179,9 @@ class ReinforcementStream(FixedStream):
     def _tell_empty_curves(self) -> None:
         steps = self._setting.steps_per_task * (len(self._order) if self.num_phases < len(self._order) else 1)
         if self._setting.eval_every >= steps:
-            warnings.warn(
+            warn(
                 f"--eval_every {self._setting.eval_every} has no point inside a phase, which has {steps} steps; use a "
-                "smaller one for curves.",
-                stacklevel=2,
+                "smaller one for curves."
             )
 
     def _read_default(self, environment: str, name: str) -> float | None:

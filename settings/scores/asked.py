@@ -1,6 +1,5 @@
 """Online scores of predictions that the setting asks for, before it hands out the labels of a mini-batch."""
 
-import warnings
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -10,6 +9,7 @@ from torch import Tensor
 from redwood.core.errors import NotTrainedError
 from redwood.core.seeding import preserved_random_state, seed_everything
 from redwood.core.state import State
+from redwood.core.user_warnings import warn
 from redwood.core.workers import rank
 from redwood.settings.batch import Batch
 from redwood.settings.scores.answers import Space, decisions
@@ -94,10 +94,9 @@ class AskedScore:
     def _tell_untrained(self) -> None:
         if not self._told and rank() == 0:
             self._told = True
-            warnings.warn(
+            warn(
                 f"{type(self._learner).__name__} cannot predict while it has not finished a phase; until then its "
-                "online predictions count as wrong.",
-                stacklevel=2,
+                "online predictions count as wrong."
             )
 
     def state_dict(self) -> State:

@@ -1,6 +1,5 @@
 """The class of the results in a file, and the checks of a class that a user has written."""
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, TypeGuard, TypeVar
@@ -9,6 +8,7 @@ from redwood.core.branches import entries
 from redwood.core.errors import DataError, RedwoodError
 from redwood.core.imports import is_limited, is_own, may_import
 from redwood.core.registry import look_up, reference_of
+from redwood.core.user_warnings import warn
 
 if TYPE_CHECKING:
     from redwood.settings.scores.results import Results
@@ -61,10 +61,9 @@ def class_for(content: dict[str, object], cls: "type[_R]") -> "tuple[type[_R], d
         raise DataError(f"They are of {', '.join(references)}, which is no {cls.__name__}; pass what redwood wrote.")
     if reference_of(found, {}) == references[0]:
         return found, content
-    warnings.warn(
+    warn(
         f"{references[0]} was not loaded, so that its own entries are left out; add --trust, import it first, or let "
-        f"its package name it as an entry point of {ENTRY_POINTS}.",
-        stacklevel=4,
+        f"its package name it as an entry point of {ENTRY_POINTS}."
     )
     allowed = {*found.keys(), *found.optional_keys()}
     return found, {name: value for name, value in content.items() if name in allowed}
@@ -82,7 +81,7 @@ def _loaded(reference: str, cls: "type[_R]") -> "type[_R] | None":
     try:
         found = look_up("results", reference, {}, ENTRY_POINTS, lambda one: _is_below(one, cls))
     except RedwoodError as error:
-        warnings.warn(f"The class of some results cannot be loaded: {error}", stacklevel=5)
+        warn(f"The class of some results cannot be loaded: {error}")
         return None
     return found if _is_below(found, cls) else None
 

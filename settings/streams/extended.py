@@ -1,7 +1,6 @@
 """A stream that goes on from that of an earlier run: its tasks come behind the earlier ones, and may bring classes."""
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -12,6 +11,7 @@ from gymnasium.spaces import Box
 from torch import Tensor
 
 from redwood.core.errors import DataError
+from redwood.core.user_warnings import warn
 from redwood.settings.data.arrays import Samples
 from redwood.settings.data.classes import Classes, agreed, numbers
 from redwood.settings.data.dataset import Dataset, are_numbers, shortened
@@ -305,10 +305,9 @@ class _Labels:
 def _warn_of_tasks_again(earlier: Earlier, data: Dataset) -> None:
     again = [name for name in data.task_names if name in earlier.task_names]
     if again:
-        warnings.warn(
+        warn(
             f"{data.name} has {len(again)} of the tasks of the run that is extended ({shortened(again)}); they are "
-            "learned again, as further tasks. Give the new samples alone, such as the folder of the new task.",
-            stacklevel=2,
+            "learned again, as further tasks. Give the new samples alone, such as the folder of the new task."
         )
 
 
@@ -319,11 +318,10 @@ def _warn_of_tests_among(new: Dataset, old: Dataset) -> None:
     tested = {hash(sample.tobytes()) for sample in old.x_test.numpy()}
     again = sum(hash(sample.tobytes()) in tested for sample in new.x.numpy())
     if again:
-        warnings.warn(
+        warn(
             f"Of the {len(new.y)} new training samples of {new.name}, {again} are equal to test samples of the run that"
             " is extended, so that scores on earlier tasks count what was trained. If both come from one file without "
-            "test samples, give the --seed of that run.",
-            stacklevel=2,
+            "test samples, give the --seed of that run."
         )
 
 

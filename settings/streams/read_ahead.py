@@ -6,7 +6,6 @@ The rows of each batch are known beforehand, so the process that decodes them ch
 import multiprocessing
 import pickle
 import signal
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.context import ForkServerContext, SpawnContext
@@ -26,6 +25,7 @@ from redwood.core.child_processes import (
 )
 from redwood.core.errors import DataError, InvalidOptionError, RedwoodError, reason_of
 from redwood.core.fork_server import accept_signals
+from redwood.core.user_warnings import warn
 from redwood.settings.data.arrays import Samples, drawn
 
 BATCHES_AHEAD = 2  # of each worker
@@ -185,10 +185,9 @@ class ReadAhead:
             x = self._workers.next()
         except _WorkerEndedError as error:
             self.close()
-            warnings.warn(
+            warn(
                 f"A process that decodes samples has ended ({error}); the training process decodes the others of the "
-                "phase itself. If memory has run out, lower --num_workers.",
-                stacklevel=2,
+                "phase itself. If memory has run out, lower --num_workers."
             )
             return self._decode(number)
         if number == self._length - 1:

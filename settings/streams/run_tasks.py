@@ -1,11 +1,11 @@
 """The tasks of a run: cut out of its data, and behind those of an earlier run that it extends."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
+from redwood.core.user_warnings import warn
 from redwood.settings.data.arrays import check_range
 from redwood.settings.data.classes import Classes, agreed
 from redwood.settings.data.dataset import Dataset
@@ -66,8 +66,11 @@ def cut_run(data: Dataset, stream: StreamPart, cut: Cut, earlier: Earlier | None
     return RunTasks(joined.data, joined.tasks, n_outputs, joined.classes, names, range(first, total), earlier.num_tasks)
 
 
-def warn_if_answers_are_known(run: RunTasks, *, told: bool) -> None:
-    """Warn if every answer is right whatever was learned, as a task at test leaves one class to choose from.
+def warn_of_tasks(run: RunTasks, *, told: bool) -> None:
+    """Warn of tasks that hardly are what a user wants.
+
+    Every answer may be right whatever was learned, as a task at test leaves one class to choose from. Or all tasks have
+    the same classes, so that none of them has outputs of its own, though the task is told at test.
 
     Args:
         run: The tasks of a run.
@@ -75,19 +78,23 @@ def warn_if_answers_are_known(run: RunTasks, *, told: bool) -> None:
     """
     if run.data.kind != "classes" or (run.n_outputs > 1 and not told):
         return
-    own = [run.tasks[number].label_map[run.data.y[run.tasks[number].rows]] for number in run.part]
+    own = [run.tasks[number].label_map[run.data.y[run.tasks[number].rows]].unique().tolist() for number in run.part]
     if run.data.n_classes == 1:
-        warnings.warn(
+        warn(
             f"The data {run.data.name} has one class, so that every answer is right and the scores say nothing; add "
-            "samples of other classes.",
-            stacklevel=2,
+            "samples of other classes."
         )
-    elif all(bool((outputs == outputs[:1]).all()) for outputs in own):
-        warnings.warn(
+    elif all(len(outputs) == 1 for outputs in own):
+        warn(
             f"Each task of {run.data.name} has one class to choose from, so that every answer is right and the scores "
             "say nothing; cut fewer tasks by --nb_tasks, give the task of each sample (t), or choose "
-            "class_incremental.",
-            stacklevel=2,
+            "class_incremental."
+        )
+    elif len(own) > 1 and all(outputs == own[0] for outputs in own):
+        warn(
+            f"All {len(own)} tasks of {run.data.name} have the same {len(own[0])} classes, so that they share their "
+            "outputs, though the task is told at test; if each task has classes of its own, give them labels of their "
+            f"own, such as y + {len(own[0])} * t, else choose domain_incremental."
         )
 
 

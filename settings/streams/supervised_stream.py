@@ -40,7 +40,7 @@ from redwood.settings.streams.order import batch_cuts, shuffled, task_entries
 from redwood.settings.streams.phase import Phase
 from redwood.settings.streams.phases import PhaseOptions, split_into_phases
 from redwood.settings.streams.read_ahead import Decoding, decoding_workers
-from redwood.settings.streams.run_tasks import RunTasks, cut_run, warn_if_answers_are_known
+from redwood.settings.streams.run_tasks import RunTasks, cut_run, warn_of_tasks
 from redwood.settings.streams.spaces import action_space_of, observation_space_of
 from redwood.settings.streams.tasks import STREAMS, Cut, StreamPart
 from redwood.settings.table import name_of_setting
@@ -109,7 +109,7 @@ class SupervisedStream(FixedStream):
         stream = setting.stream.for_data(data)
         self._in_order = self._keeps_order(stream, data)
         self._tasks = self._cut_into_tasks(stream, data)
-        warn_if_answers_are_known(self._tasks, told=self._promised.task_ids >= TaskIds.TEST)
+        warn_of_tasks(self._tasks, told=self._promised.task_ids >= TaskIds.TEST)
         self._data, self.n_outputs = self._tasks.data, self._tasks.n_outputs
         part = self._tasks.part
         self.tasks = self._tasks.tasks

@@ -59,6 +59,23 @@ def test_arrays_in_another_order_or_shape(given, sentence):
         Dataset.from_arrays(*given)
 
 
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ((X[:0], Y[:0]), "Data set arrays: there are no samples to learn from and to test on; add some"),
+        (([], []), "there are no samples to learn from and to test on"),
+        ((X[:0], Y[:0] + 0.5), "there are no samples to learn from and to test on"),
+        ((X[:0], Y[:0], X, Y), "there are no training samples; add some"),
+        (([], Y, X, Y), "there are no training samples; add some"),
+        ((X, Y, X[:0], Y[:0]), "there are no test samples; add some"),
+        ((X, Y[:0], X, Y), "6 training samples need as many labels"),
+    ],
+)
+def test_no_samples_are_told(given, sentence):
+    with pytest.raises(DataError, match=sentence):
+        Dataset.from_arrays(*given)
+
+
 def test_numbers_to_predict_may_have_the_shape_of_the_samples():
     assert Dataset.from_arrays(X, X + 0.5, X, X + 0.5).n_outputs == 4
     assert Dataset.from_arrays(X, Y[:, None] + 0.5, X, Y[:, None] + 0.5).is_regression
@@ -96,6 +113,31 @@ def test_reversed_and_foreign_arrays_are_numbers_like_others():
     data = make(x=values[:, ::-1], y=Y[::-1])
     assert data.x.tolist() == values[:, ::-1].tolist() and data.y.tolist() == Y[::-1].tolist()
     assert make(x=values.astype(">f4")).x.tolist() == values.tolist()
+
+
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        (make(), "<Dataset arrays: 6 training and 6 test samples (4,) float32, 3 classes>"),
+        (
+            make(y=Y + 0.5),
+            "<Dataset arrays: 6 training and 6 test samples (4,) float32, numbers to predict, 1 for each sample>",
+        ),
+        (make(y=np.eye(3)[Y] > 0), "<Dataset arrays: 6 training and 6 test samples (4,) float32, 3 labels>"),
+        (
+            Dataset.from_arrays(
+                np.zeros((1200, 1, 8, 8), np.uint8), np.arange(1200) % 2, IMAGES[:, None, ..., 0], Y % 2
+            ),
+            "<Dataset arrays: 1,200 training and 6 test samples (1, 8, 8) uint8, 2 classes>",
+        ),
+        (
+            Dataset.from_arrays(X, NAMES[Y], X, NAMES[Y], NAMES[Y // 2], NAMES[Y // 2], name="a"),
+            "<Dataset a: 6 training and 6 test samples (4,) float32, 3 classes (ash, elm, oak), 2 tasks (ash, elm)>",
+        ),
+    ],
+)
+def test_a_line_says_what_it_holds(data, line):
+    assert repr(data) == line
 
 
 class TestValidationMask:
@@ -195,6 +237,40 @@ class TestWithoutTestSamples:
             Dataset.from_arrays(self.X, self.Y, t=self.T, task_names=["may"])
         with pytest.raises(DataError, match="task_names are those of the tasks t; give t, too"):
             Dataset.from_arrays(self.X, self.Y, task_names=["may"])
+
+    def test_texts_are_tasks_in_the_order_of_their_numbers(self):
+        weeks = np.array(["week 10", "week 2"])
+        data = Dataset.from_arrays(self.X, self.Y, t=weeks[self.T])
+        assert data.task_names == ("week 2", "week 10") and data.contexts_test.bincount().tolist() == [6, 6]
+        assert data.contexts.tolist() == (data.x[:, 0] < 30).long().tolist()
+        given = Dataset.from_arrays(X, Y, X, Y, list(weeks[Y // 2]), weeks[Y // 2].astype(bytes))
+        assert given.contexts.tolist() == given.contexts_test.tolist() == (1 - Y // 2).tolist()
+
+    @pytest.mark.parametrize(
+        ("more", "sentence"),
+        [
+            ({"t": NAMES[T], "task_names": ["may", "june"]}, "tasks that are texts have names; leave task_names out"),
+            (
+                {"t": T + 0.5},
+                "the task ids must be integers, got torch.float64; give the task of each sample in t as an integer",
+            ),
+            (
+                {"t": [None, *NAMES[T[1:]]]},
+                r"the task ids are no array of numbers \(ndarray of NoneType\); give the task",
+            ),
+            (
+                {"x_test": X, "y_test": Y, "t": NAMES[T], "t_test": Y},
+                "has texts in t beside numbers in the other split",
+            ),
+            (
+                {"x_test": X, "y_test": Y, "t": NAMES[T], "t_test": NAMES[Y]},
+                "the task 'oak' of t_test never occurs in t",
+            ),
+        ],
+    )
+    def test_tasks_that_do_not_fit(self, more, sentence):
+        with pytest.raises(DataError, match=sentence):
+            Dataset.from_arrays(self.X, self.Y, **more)
 
 
 class TestClassNames:

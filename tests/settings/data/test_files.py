@@ -197,7 +197,8 @@ class TestOrder:
         [
             ({"test": np.full(100, 2)}, "mask test needs one value, 0 or 1"),
             ({"test": np.ones(7, bool)}, "mask test needs one value, 0 or 1"),
-            ({"test": np.zeros(100, bool)}, "test split is empty"),
+            ({"test": np.zeros(100, bool)}, "there are no test samples; add some"),
+            ({"x": np.zeros((0, 2)), "y": np.zeros(0)}, "there are no samples to learn from and to test on"),
             ({"test": np.ones(100, bool), "x_test": np.eye(1), "y_test": np.ones(1)}, "both x_test and the mask"),
             ({"time": np.full(100, np.nan)}, "times hold NaN"),
             ({"time": np.arange(7)}, "as many labels as samples"),

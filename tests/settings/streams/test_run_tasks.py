@@ -6,14 +6,19 @@ import pytest
 import torch
 
 from redwood.settings import Dataset
-from redwood.settings.tree import ClassIncrementalSetting, DomainIncrementalSetting, TaskIncrementalSetting
+from redwood.settings.tree import (
+    ClassIncrementalSetting,
+    DomainIncrementalSetting,
+    MultiTaskSetting,
+    TaskIncrementalSetting,
+)
 
 Y = torch.arange(24) % 4
 X = torch.arange(48, dtype=torch.uint8).view(24, 2)
 
 
-def warned_of(setting, x=X, max_value=47, y=Y, **options):
-    data = Dataset.from_arrays(x, y, x, y, max_value=max_value)
+def warned_of(setting, x=X, max_value=47, y=Y, t=None, **options):
+    data = Dataset.from_arrays(x, y, x, y, t, t, max_value=max_value)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         setting(dataset=data, **options).open_stream()
@@ -33,6 +38,28 @@ def warned_of(setting, x=X, max_value=47, y=Y, **options):
 def test_a_task_at_test_that_leaves_one_class_is_told(setting, tasks, known):
     found = warned_of(setting, nb_tasks=tasks)
     assert len(found) == known and all("one class to choose from" in text for text in found)
+
+
+T = torch.arange(24) // 12
+
+
+@pytest.mark.parametrize(
+    ("setting", "more", "shared"),
+    [
+        (TaskIncrementalSetting, {"t": T}, True),
+        (MultiTaskSetting, {"stream": "instance", "nb_tasks": 2}, True),
+        (TaskIncrementalSetting, {"y": Y + 4 * T, "t": T}, False),
+        (TaskIncrementalSetting, {"y": Y % (3 + T), "t": T}, False),
+        (TaskIncrementalSetting, {"t": 0 * T}, False),
+        (TaskIncrementalSetting, {"stream": "permuted", "nb_tasks": 2}, False),
+        (DomainIncrementalSetting, {"t": T}, False),
+        (ClassIncrementalSetting, {"t": T}, False),
+    ],
+)
+def test_tasks_that_are_told_but_share_all_outputs_are_told(setting, more, shared):
+    found = warned_of(setting, **more)
+    assert len(found) == shared
+    assert all("All 2 tasks of arrays have the same 4 classes" in text and "y + 4 * t, else" in text for text in found)
 
 
 def test_data_of_one_class_are_told():
