@@ -44,6 +44,7 @@ from redwood.settings.base import Setting
 from redwood.settings.config import is_marked
 from redwood.settings.scores.results import Results
 
+
 @overload
 def run(
     setting: Named | Setting | None = None, method: Named | Method | None = None, *, seeds: int, **options: Any
