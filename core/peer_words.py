@@ -114,6 +114,10 @@ TABLE: Mapping[str, Mapping[str, Word]] = {
         "n_classes_per_task per_exp_classes": Word("--increment"),
         "fixed_class_order": Word("--class_order"),
         "permute_classes": Word("--class_order_seed", "classes always come in a drawn order; its seed is {}"),
+        "task_order": Word(
+            "--class_order",
+            "tasks of your own come in the order of their numbers t or of their list, and classes in that of {}",
+        ),
         "rotations_list": Word("--angles", "the angles are options of a stream; write --stream rotated {}"),
         "return_task_id task_labels": Word("--setting task_incremental", "the task is told by a setting; write {}"),
         "optim_wd": Word("--weight_decay"),

@@ -80,10 +80,11 @@ class Auto(OfClasses):
         found = found if data.contexts is None else Contexts
         for option in ("increment", "class_order", "class_order_seed"):
             if getattr(self, option) not in ([], (), None):
-                remedy = "it (or --class_orders)" if option == "class_order_seed" else "it"
+                # A comparison with --class_orders sets the seed, too.
+                given = "class_orders or --class_order_seed" if option == "class_order_seed" else option
                 raise InvalidOptionError(
-                    f"--{option} splits classes, but --stream {STREAMS.name_of(found)}, which suits {data.name}, does "
-                    f"not; leave {remedy} out."
+                    f"--{given} splits classes, but --stream {STREAMS.name_of(found)}, which suits {data.name}, does "
+                    "not; leave it out."
                 )
         return found(self.imbalance)
 

@@ -45,6 +45,12 @@ def test_an_option_of_other_pairs_is_no_word_of_others():
     assert "which M does not have" in answer("option", "mem_size", known=[], whose="M")
 
 
+def test_the_order_of_tasks_is_no_option():
+    told = answer("option", "task_order", known=["--class_order"])
+    assert told.startswith("--task_order: tasks of your own come in the order of their numbers t or of their list")
+    assert told == answer("option", "task_order", known=[]), "also where tasks are not of classes"
+
+
 def test_an_error_answers_from_python_too():
     answered = "--method naive is --method finetune in redwood; write that."
     assert str(UnknownNameError("method", "naive", METHODS)) == answered

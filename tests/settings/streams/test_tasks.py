@@ -213,10 +213,17 @@ class TestContexts:
 
 
 class TestMakeTasks:
-    @pytest.mark.parametrize("name", ["increment", "class_order", "class_order_seed"])
-    def test_data_with_tasks_of_its_own_is_not_split_into_classes(self, name):
-        stream = Auto(**{name: 0 if name == "class_order_seed" else [1, 0]})
-        with pytest.raises(InvalidOptionError, match=f"--{name} splits classes, but --stream contexts"):
+    @pytest.mark.parametrize(
+        ("option", "given"),
+        [
+            ({"increment": [1, 0]}, "--increment"),
+            ({"class_order": [1, 0]}, "--class_order"),
+            ({"class_order_seed": 0}, "--class_orders or --class_order_seed"),
+        ],
+    )
+    def test_data_with_tasks_of_its_own_is_not_split_into_classes(self, option, given):
+        stream = Auto(**option)
+        with pytest.raises(InvalidOptionError, match=f"^{given} splits classes, but --stream contexts"):
             stream.for_data(numbered(contexts=4))
 
     def test_the_order_of_the_classes_has_a_seed_of_its_own(self):
