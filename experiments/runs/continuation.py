@@ -108,6 +108,11 @@ def stream_of(saved: SavedRun, *, trusted: bool, dataset: Any = None) -> Supervi
     Raises:
         RedwoodError: If the data is not there, or is not that of the run.
     """
+    if not saved.data:
+        raise DataError(
+            f"{saved.folder} does not tell which data the run had, as an export has the model alone; name the folder "
+            "of the run itself."
+        )
     options = parse_options(saved.pair, as_arguments(plain_options(saved)))
     assert isinstance(options.setting, SupervisedSetting)
     if dataset is None:

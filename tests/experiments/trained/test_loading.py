@@ -10,7 +10,7 @@ from torch import nn
 
 import redwood
 from redwood.branches.streaming.ncm import NCM
-from redwood.core.errors import RedwoodError
+from redwood.core.errors import NotApplicableError, RedwoodError
 from redwood.methods.agents.on_policy import PPO
 from redwood.methods.baselines import Finetune
 from redwood.methods.replay.async_rehearsal import AsyncRehearsal
@@ -73,6 +73,8 @@ def test_an_agent_acts(tmp_path):
     setting = IncrementalRLSetting(nb_tasks=2, steps_per_task=32, test_episodes=1)
     setting.apply(agent, run_dir=str(tmp_path / "run"), quiet=True, accelerator="cpu")
     model = redwood.load(tmp_path / "run", device="cpu")
+    with refused("An agent has no test samples; call model.act", NotApplicableError):
+        model.test_tasks()
     env = gymnasium.make("CartPole-v1")
     observation, _ = env.reset(seed=0)
     for _ in range(8):

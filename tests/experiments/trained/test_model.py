@@ -5,6 +5,7 @@ from PIL import Image
 
 import redwood
 from redwood.core.errors import DataError, InvalidOptionError, NotApplicableError
+from redwood.experiments.trained.export import export_model
 from redwood.methods.baselines import Finetune, Random
 from redwood.settings import ClassSplit, Dataset
 from redwood.settings.tree import ClassIncrementalSetting, DomainIncrementalSetting, TaskIncrementalSetting
@@ -114,6 +115,12 @@ class TestAClassifier:
     def test_acts_in_no_environment(self, model):
         with refused("act is for agents", NotApplicableError):
             model.act(DATA.x_test[0])
+
+
+def test_an_export_does_not_know_the_tests_of_its_run(tmp_path):
+    export_model(trained(tmp_path / "run", ClassIncrementalSetting), "safetensors", tmp_path / "exported")
+    with pytest.raises(DataError, match="exported does not tell which data the run had, as an export has the model"):
+        redwood.load(tmp_path / "exported", device="cpu").test_tasks(dataset=DATA)
 
 
 def test_a_model_with_task_ids(tmp_path):
