@@ -16,7 +16,7 @@ from tests.methods.agents.runs import small_setting as small_rl_setting
 from tests.small_runs import OPTIONS, run_here, small_setting
 
 SETTINGS = ("class_incremental", "cumulative", "task_incremental", "osaka")
-SETTINGS += ("federated_class_incremental", "acquisition")
+SETTINGS += ("federated_class_incremental", "acquisition", "label_budget")
 # The slow weights of these learn in episodes alone.
 EPISODES = {key: {"pretraining": 20, "query_shots": 2} for key in ("maml", "anil")}
 WITH_RATE = [name for name in METHODS if name not in SMALL and "lr" in {f.name for f in fields(get_method(name))}]
